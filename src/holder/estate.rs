@@ -1,0 +1,181 @@
+//! What holder and daemon hand to each other's successor: settings and descriptors.
+//!
+//! A successor is started by exec with the descriptors inherited; a memfd with the JSON of [`Manifest`]
+//! says which number is which, and its own number is the only argument.
+//!
+//! Invariant: everything a successor needs is here; nothing is looked up by path a second time, since the
+//! paths may by then be covered by our own mount.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How tasks reach the view on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayIn {
+    /// A plain mount namespace: root only.
+    MountNamespace,
+    /// A user and mount namespace of the caller's own.
+    UserNamespace,
+    /// The set-uid `fusermount3`, visible to the whole node.
+    Fusermount,
+    /// No view: the command reads storage itself.
+    Direct,
+}
+
+/// The identity that tasks and daemons run under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+/// What the founding wrapper decided, unchanged for the life of the node's service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Name of the job, for reports and the control socket.
+    pub job: String,
+    /// The views: absolute paths without symlinks, none inside another. Position is the view's number.
+    pub views: Vec<PathBuf>,
+    /// Where the views are shown instead of in place, as `<mount_under>/<view path>`.
+    pub mount_under: Option<PathBuf>,
+    /// How tasks get in.
+    pub way_in: WayIn,
+    /// Who the tasks are.
+    pub caller: Caller,
+    /// Bytes the cache may hold; `None`: chosen by the daemon from the machine's memory.
+    pub cache_bytes: Option<u64>,
+    /// Seconds an absence that no listing proves is believed.
+    pub absence_ttl_seconds: f64,
+    /// File for the log of holder and daemon.
+    pub log: Option<PathBuf>,
+    /// Level of that log: error, warn, info, debug or trace.
+    pub log_level: String,
+    /// Directory for `run.json`.
+    pub report: Option<PathBuf>,
+    /// The command as typed, for the report.
+    pub command: Vec<String>,
+    /// Whether the report shows all arguments.
+    pub record_args: bool,
+    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`, `openat2`, `pidfd`.
+    pub masked: Vec<String>,
+}
+
+/// One FUSE connection of the node. In namespaces there is one; `fusermount3` in place needs one per view.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Connection<Fd> {
+    /// The opened `/dev/fuse`, mounted.
+    pub fuse: Fd,
+    /// memfd: requests read but not answered, and what INIT negotiated (`fuse::slots`).
+    pub requests: Fd,
+    /// memfd: the table of node ids (`view::nodes`).
+    pub nodes: Fd,
+    /// `None`: the connection's root is `/` and shows every view at its own absolute path beneath.
+    /// `Some(n)`: the connection's root is the root of view `n`.
+    pub only_view: Option<usize>,
+    /// With `fusermount3`: the socket whose closing makes it unmount.
+    pub unmounter: Option<Fd>,
+}
+
+/// Everything one process of a node's service hands to the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest<Fd> {
+    /// The decisions.
+    pub settings: Settings,
+    /// Directory descriptors of the views' roots on storage, opened before anything was mounted.
+    pub roots: Vec<Fd>,
+    /// FUSE connections.
+    pub connections: Vec<Connection<Fd>>,
+    /// memfd: the counters (`profile::recorder`).
+    pub counters: Fd,
+    /// The listening control socket.
+    pub listener: Fd,
+    /// This process's end of the socket pair between holder and daemon.
+    pub peer: Fd,
+}
+
+/// A manifest whose descriptors are open in this process.
+pub type Estate = Manifest<OwnedFd>;
+/// A manifest as it travels: descriptor numbers.
+pub type Inventory = Manifest<RawFd>;
+
+impl Estate {
+    /// The numbers of all descriptors, for the successor to inherit. `peer` is the end it shall get.
+    pub fn inventory(&self, peer: RawFd) -> Inventory {
+        Manifest {
+            settings: self.settings.clone(),
+            roots: self.roots.iter().map(AsRawFd::as_raw_fd).collect(),
+            connections: self
+                .connections
+                .iter()
+                .map(|c| Connection {
+                    fuse: c.fuse.as_raw_fd(),
+                    requests: c.requests.as_raw_fd(),
+                    nodes: c.nodes.as_raw_fd(),
+                    only_view: c.only_view,
+                    unmounter: c.unmounter.as_ref().map(AsRawFd::as_raw_fd),
+                })
+                .collect(),
+            counters: self.counters.as_raw_fd(),
+            listener: self.listener.as_raw_fd(),
+            peer,
+        }
+    }
+}
+
+impl Inventory {
+    /// Every descriptor number in it.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let mut all = self.roots.clone();
+        for c in &self.connections {
+            all.extend([c.fuse, c.requests, c.nodes]);
+            all.extend(c.unmounter);
+        }
+        all.extend([self.counters, self.listener, self.peer]);
+        all
+    }
+
+    /// Reads the manifest from descriptor `number` and takes ownership of everything it names.
+    ///
+    /// # Errors
+    /// The descriptor is not a manifest.
+    ///
+    /// # Safety
+    /// `number` and the numbers inside were inherited for this process and nothing else here owns them.
+    pub unsafe fn adopt(number: RawFd) -> io::Result<Estate> {
+        // SAFETY: the caller's promise, for each of the numbers.
+        let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut file = File::from(own(number));
+        file.rewind()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let inventory: Inventory = serde_json::from_str(&text)?;
+        let estate = Manifest {
+            settings: inventory.settings,
+            roots: inventory.roots.into_iter().map(own).collect(),
+            connections: inventory
+                .connections
+                .into_iter()
+                .map(|c| Connection {
+                    fuse: own(c.fuse),
+                    requests: own(c.requests),
+                    nodes: own(c.nodes),
+                    only_view: c.only_view,
+                    unmounter: c.unmounter.map(own),
+                })
+                .collect(),
+            counters: own(inventory.counters),
+            listener: own(inventory.listener),
+            peer: own(inventory.peer),
+        };
+        Ok(estate)
+    }
+}

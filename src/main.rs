@@ -1,0 +1,3 @@
+//! The `spinney` program: parse, run, end with an exit code.
+
+fn main() {}

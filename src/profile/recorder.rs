@@ -1,0 +1,209 @@
+//! The counters of one node: a table of atomic cells, one per [`Counter`].
+//!
+//! The cells can live in memory that holder and daemon share, so a daemon that is killed and restarted
+//! goes on counting where the dead one stopped.
+//!
+//! Invariant: a cell is only ever added to (or raised, for a peak), never reset.
+//!
+//! Not here: latencies and paths; which report shows which counter (`daemon::report`).
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $unit:literal;)+) => {
+        /// One thing that is counted. The names are those of `run.json`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Counter { $($(#[doc = $meaning])+ $variant,)+ }
+
+        impl Counter {
+            /// Every counter, in the order of the table.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
+
+            /// `group.name`, as in `run.json`.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)+ }
+            }
+
+            /// What one unit of the counter is.
+            pub fn unit(self) -> &'static str {
+                match self { $(Counter::$variant => $unit,)+ }
+            }
+
+            /// What is counted, in one sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Counter::$variant => concat!($($meaning),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// LOOKUP requests read from the kernel.
+    FuseLookup = "fuse.lookup", "requests";
+    /// FORGET and BATCH_FORGET requests.
+    FuseForget = "fuse.forget", "requests";
+    /// GETATTR and STATX requests.
+    FuseGetattr = "fuse.getattr", "requests";
+    /// READLINK requests.
+    FuseReadlink = "fuse.readlink", "requests";
+    /// OPEN requests (the first is answered ENOSYS; none follow on kernels that take that).
+    FuseOpen = "fuse.open", "requests";
+    /// READ requests.
+    FuseRead = "fuse.read", "requests";
+    /// OPENDIR requests (as for open, from Linux 5.1).
+    FuseOpendir = "fuse.opendir", "requests";
+    /// READDIR and READDIRPLUS requests.
+    FuseReaddir = "fuse.readdir", "requests";
+    /// STATFS requests.
+    FuseStatfs = "fuse.statfs", "requests";
+    /// INTERRUPT requests.
+    FuseInterrupt = "fuse.interrupt", "requests";
+    /// FLUSH, RELEASE and RELEASEDIR requests.
+    FuseRelease = "fuse.release", "requests";
+    /// All other requests: INIT, xattrs, ioctl, locks, unknown ones.
+    FuseOther = "fuse.other", "requests";
+
+    /// Answers that came from this node's own cache.
+    AnswersCache = "answers.cache", "answers";
+    /// Answers that came from the parent node.
+    AnswersParent = "answers.parent", "answers";
+    /// Answers that needed storage.
+    AnswersStorage = "answers.storage", "answers";
+    /// Answers that were an error other than a proven absence.
+    AnswersErrors = "answers.errors", "answers";
+
+    /// Calls on storage that concern names and attributes: stat, open, readdir, readlink, statfs.
+    StorageMetadata = "storage.metadata_calls", "calls";
+    /// Calls on storage that read file content.
+    StorageReads = "storage.read_calls", "calls";
+    /// Bytes of file content read from storage.
+    StorageBytes = "storage.bytes_read", "bytes";
+    /// Metadata calls made ahead of demand; part of `storage.metadata_calls`.
+    StorageAhead = "storage.ahead_calls", "calls";
+    /// Of the things fetched ahead of demand, how many were then asked for.
+    AheadUsed = "storage.ahead_used", "answers";
+
+    /// Bytes received from other nodes.
+    WireBytesIn = "wire.bytes_in", "bytes";
+    /// Bytes sent to other nodes.
+    WireBytesOut = "wire.bytes_out", "bytes";
+    /// Requests received from other nodes.
+    WireRequestsIn = "wire.requests_in", "requests";
+    /// Requests sent to other nodes.
+    WireRequestsOut = "wire.requests_out", "requests";
+
+    /// Parents that were left because they fell silent.
+    FaultsParentsLost = "faults.parents_lost", "events";
+    /// Blocks whose checksum did not match.
+    FaultsChecksums = "faults.checksum_mismatches", "events";
+    /// Times the daemon was started again after it had died.
+    FaultsDaemonRestarts = "faults.daemon_restarts", "events";
+    /// Times the holder was started again after it had died.
+    FaultsHolderRestarts = "faults.holder_restarts", "events";
+    /// Reads refused with ESTALE because the file was overwritten in place or lost.
+    FaultsStale = "faults.stale_reads", "events";
+    /// Requests let go because the task had a SIGKILL pending.
+    FaultsKilled = "faults.killed_waits", "events";
+
+    /// Bytes held by the cache when last looked at.
+    MemoryCached = "memory.cached_bytes", "bytes";
+    /// Largest resident memory of the daemon seen so far.
+    MemoryPeakRss = "memory.peak_rss_bytes", "bytes";
+
+    /// Times a documented limit was hit (listing size, descriptors, requests in flight).
+    LimitsHit = "limits.hit", "events";
+    /// Tasks that joined this node's view.
+    TasksJoined = "tasks.joined", "tasks";
+}
+
+/// Number of cells a table needs: 128, room for counters that come later in the same job's memory.
+const CELLS: usize = 128;
+const _: () = assert!(Counter::ALL.len() <= CELLS);
+
+/// A handle on one node's counters. Copying it is free; all copies count into the same cells.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorder {
+    cells: &'static [AtomicU64; CELLS],
+}
+
+impl Recorder {
+    /// Bytes that a shared table takes.
+    pub const SHARED_BYTES: u64 = (CELLS * 8) as u64;
+
+    /// A table of this process alone. It is never freed: a process has one (a test a few).
+    pub fn private() -> Self {
+        Recorder { cells: Box::leak(Box::new([const { AtomicU64::new(0) }; CELLS])) }
+    }
+
+    /// The table in `memory`, a memfd of at least [`Self::SHARED_BYTES`], mapped for the process's life.
+    ///
+    /// # Errors
+    /// What `mmap` answers.
+    pub fn shared(memory: &File) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let len = CELLS * 8;
+        // SAFETY: a fresh shared mapping of `len` bytes, page-aligned, never unmapped; atomics make
+        // concurrent access from another process sound.
+        let cells = unsafe {
+            let start = mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                memory,
+                0,
+            )?;
+            &*start.cast::<[AtomicU64; CELLS]>()
+        };
+        Ok(Recorder { cells })
+    }
+
+    /// Adds `n` to `counter`.
+    pub fn add(&self, counter: Counter, n: u64) {
+        self.cells[counter as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds 1 to `counter`.
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Sets a gauge such as [`Counter::MemoryCached`].
+    pub fn set(&self, counter: Counter, value: u64) {
+        self.cells[counter as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// Raises a peak such as [`Counter::MemoryPeakRss`] to `value` if it is lower.
+    pub fn raise(&self, counter: Counter, value: u64) {
+        self.cells[counter as usize].fetch_max(value, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.cells[counter as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_survive_the_process_that_made_them_in_shared_memory() {
+        let memory = tempfile::tempfile().unwrap();
+        memory.set_len(Recorder::SHARED_BYTES).unwrap();
+        Recorder::shared(&memory).unwrap().add(Counter::FuseRead, 3);
+        assert_eq!(Recorder::shared(&memory).unwrap().get(Counter::FuseRead), 3);
+    }
+
+    #[test]
+    fn every_counter_has_a_group_a_unit_and_a_meaning() {
+        for counter in Counter::ALL {
+            assert!(counter.name().contains('.'), "{counter:?}");
+            assert!(!counter.unit().is_empty() && counter.meaning().ends_with('.'), "{counter:?}");
+        }
+    }
+}
