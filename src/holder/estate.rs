@@ -39,7 +39,7 @@ pub struct Caller {
 }
 
 /// What the founding wrapper decided, unchanged for the life of the node's service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Name of the job, for reports and the control socket.
     pub job: String,
