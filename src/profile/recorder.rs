@@ -63,7 +63,9 @@ counters! {
     FuseInterrupt = "fuse.interrupt", "requests";
     /// FLUSH, RELEASE and RELEASEDIR requests.
     FuseRelease = "fuse.release", "requests";
-    /// All other requests: INIT, xattrs, ioctl, locks, unknown ones.
+    /// IOCTL requests: Python asks each file it opens whether it is a terminal, and the kernel passes it on.
+    FuseIoctl = "fuse.ioctl", "requests";
+    /// All other requests: INIT, xattrs, locks, unknown ones.
     FuseOther = "fuse.other", "requests";
 
     /// Answers that came from this node's own cache.
