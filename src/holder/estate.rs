@@ -44,8 +44,10 @@ pub struct Settings {
     /// Name of the job, for reports and the control socket.
     pub job: String,
     /// The views: absolute paths without symlinks, none inside another. Position is the view's number.
+    #[serde(with = "super::paths::list")]
     pub views: Vec<PathBuf>,
     /// Where the views are shown instead of in place, as `<mount_under>/<view path>`.
+    #[serde(with = "super::paths::maybe")]
     pub mount_under: Option<PathBuf>,
     /// How tasks get in.
     pub way_in: WayIn,
@@ -56,10 +58,12 @@ pub struct Settings {
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
     /// File for the log of holder and daemon.
+    #[serde(with = "super::paths::maybe")]
     pub log: Option<PathBuf>,
     /// Level of that log: error, warn, info, debug or trace.
     pub log_level: String,
     /// Directory for `run.json`.
+    #[serde(with = "super::paths::maybe")]
     pub report: Option<PathBuf>,
     /// The command as typed, for the report.
     pub command: Vec<String>,
@@ -96,6 +100,8 @@ pub struct Manifest<Fd> {
     pub connections: Vec<Connection<Fd>>,
     /// memfd: the counters (`profile::recorder`).
     pub counters: Fd,
+    /// memfd: what holders remember of the run (`holder::ledger`).
+    pub ledger: Fd,
     /// The listening control socket.
     pub listener: Fd,
     /// This process's end of the socket pair between holder and daemon.
@@ -125,6 +131,7 @@ impl Estate {
                 })
                 .collect(),
             counters: self.counters.as_raw_fd(),
+            ledger: self.ledger.as_raw_fd(),
             listener: self.listener.as_raw_fd(),
             peer,
         }
@@ -139,7 +146,7 @@ impl Inventory {
             all.extend([c.fuse, c.requests, c.nodes]);
             all.extend(c.unmounter);
         }
-        all.extend([self.counters, self.listener, self.peer]);
+        all.extend([self.counters, self.ledger, self.listener, self.peer]);
         all
     }
 
@@ -173,6 +180,7 @@ impl Inventory {
                 })
                 .collect(),
             counters: own(inventory.counters),
+            ledger: own(inventory.ledger),
             listener: own(inventory.listener),
             peer: own(inventory.peer),
         };

@@ -6,4 +6,72 @@
 //!
 //! Not here: answering the kernel (`fuse`, run by `daemon`); entering a namespace (`enter`).
 
+pub mod channel;
 pub mod estate;
+mod founding;
+pub mod fusermount;
+mod guests;
+pub mod journal;
+pub mod ledger;
+pub mod messages;
+pub mod namespaces;
+pub mod paths;
+mod service;
+pub mod succession;
+
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+use estate::{Estate, Inventory};
+pub use succession::{restart_holder, start_daemon};
+
+/// The life of a holder process: adopts the manifest in descriptor `number`, founds the service if there is
+/// no connection yet, keeps it until the kernel ends it.
+pub fn run(number: RawFd) -> ExitCode {
+    settle(c"spinney-holder");
+    // SAFETY: the number was given to this process by `succession::spawn`, for nobody else.
+    let estate = match unsafe { Inventory::adopt(number) } {
+        Ok(estate) => estate,
+        Err(_) => return ExitCode::FAILURE, // stderr is /dev/null: the parent sees the end of file
+    };
+    journal::begin(&estate.settings, "holder");
+    match begin(estate).and_then(service::Service::keep) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(estate: Estate) -> std::io::Result<service::Service> {
+    if estate.connections.is_empty() { founding::found(estate) } else { service::Service::resume(estate) }
+}
+
+/// What holder and daemon do first: deaf to the signals that schedulers send to every process of a job,
+/// children reaped by the kernel, as many descriptors as allowed, files for the owner only.
+///
+/// TERM is among the signals: the service must outlive the tasks, which are sent it too and may take their
+/// time; it leaves when the last of them has gone.
+pub fn settle(name: &std::ffi::CStr) {
+    for signal in [
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGALRM,
+        libc::SIGPIPE,
+        libc::SIGCHLD,
+    ] {
+        // SAFETY: no handler is installed, only the disposition is set; nothing else in the process relies on it.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // A new process is called after its file, which is `exe`: of no help to whoever reads `ps`.
+    let _ = rustix::thread::set_name(name);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}

@@ -1,0 +1,104 @@
+//! The set-uid helper `fusermount3`, for machines where a user may not have a namespace of their own.
+//!
+//! It mounts for the whole node, over a directory that the user owns, and hands back the opened `/dev/fuse`.
+//! With `auto_unmount` it stays in the background until the last copy of the socket it was given is closed, so
+//! nothing stays mounted even if holder and daemon are killed at once.
+//!
+//! The protocol is that of libfuse (`lib/mount.c`, `util/fusermount.c`): a stream socket whose number is in
+//! `_FUSE_COMMFD`, over which one byte with one descriptor comes back.
+
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
+    socketpair,
+};
+
+use super::estate::Settings;
+
+const PROGRAM: &str = "fusermount3";
+const OPTIONS: &str = "ro,nosuid,nodev,default_permissions,auto_unmount,fsname=spinney,subtype=spinney";
+
+/// A mount made by the helper.
+#[derive(Debug)]
+pub struct Mounted {
+    /// The opened `/dev/fuse`.
+    pub fuse: OwnedFd,
+    /// The socket whose closing makes the helper unmount.
+    pub unmounter: OwnedFd,
+}
+
+/// Mounts over `point`, with `more_options` (each led by a comma) added.
+///
+/// # Errors
+/// The helper is missing, or refused: then its own words.
+pub fn mount(point: &Path, more_options: &str) -> io::Result<Mounted> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let number = theirs.as_raw_fd();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["-o", &format!("{OPTIONS}{more_options}"), "--"])
+        .arg(point)
+        .env("_FUSE_COMMFD", number.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    // SAFETY: one async-signal-safe call, on a descriptor that is open until after the spawn.
+    unsafe {
+        command.pre_exec(move || {
+            libc::fcntl(number, libc::F_SETFD, 0);
+            Ok(())
+        });
+    }
+    let mut helper = command.spawn()?;
+    drop(theirs);
+    match receive_descriptor(&ours)? {
+        // Not waited for: the helper lives as long as the mount.
+        Some(fuse) => Ok(Mounted { fuse, unmounter: ours }),
+        None => Err(io::Error::other(last_words(&mut helper))),
+    }
+}
+
+/// Asks the helper to take the mount away lazily: open files stay usable, new paths lead to storage. Does not
+/// wait for it.
+///
+/// # Errors
+/// The helper cannot be started.
+pub fn unmount(point: &Path) -> io::Result<()> {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-u", "-z", "-q", "--"]).arg(point);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(drop)
+}
+
+/// Where a service with these settings mounts: once under `--mount-under`, else over each view.
+pub fn mount_points(settings: &Settings) -> Vec<PathBuf> {
+    settings.mount_under.clone().map_or_else(|| settings.views.clone(), |under| vec![under])
+}
+
+fn receive_descriptor(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    }))
+}
+
+/// What a helper that gave nothing wrote to its standard error.
+fn last_words(helper: &mut Child) -> String {
+    let mut words = String::new();
+    if let Some(stderr) = &mut helper.stderr {
+        let _ = stderr.take(4096).read_to_string(&mut words);
+    }
+    let _ = helper.wait();
+    words.trim().to_owned()
+}

@@ -1,0 +1,152 @@
+//! What the processes of one node say to each other: holder and daemon, wrapper and holder.
+//!
+//! Each message is one packet of JSON on a `SOCK_SEQPACKET` socket, so there is no framing; descriptors
+//! travel beside it. Both ends are the same binary (its version is part of the socket's name), so there is no
+//! negotiation of formats.
+//!
+//! Not here: sending and receiving (`holder::channel`); what the holder does with a message
+//! (`holder::service`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::estate::WayIn;
+
+/// Bytes of the longest message: 64 KiB, far below the default send buffer of 208 KiB.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// From the holder to the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToDaemon {
+    /// Write the report, if `Settings::report` asks for one; answered with [`FromDaemon::Reported`].
+    ///
+    /// Sent when the last wrapper leaves; again, with newer figures, if others came afterwards.
+    Report(RunOutcome),
+}
+
+/// From the daemon to the holder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromDaemon {
+    /// The daemon answers the kernel on every connection. Sent once by each daemon.
+    Ready,
+    /// The report is written, or could not be: then why.
+    Reported {
+        /// The error in words, for the user.
+        error: Option<String>,
+    },
+    /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
+    Ended,
+}
+
+/// What became of the tasks on this node, as `run.json` tells it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunOutcome {
+    /// Exit code of the first task (by rank) that did not end with 0; 128 + N after signal N.
+    pub exit_code: i32,
+    /// Tasks that have left.
+    pub tasks: u64,
+    /// Those of them that did not end with 0.
+    pub tasks_failed: u64,
+    /// Seconds since the founding wrapper started.
+    pub wall_seconds: f64,
+    /// Seconds from there until the view could be used.
+    pub ready_seconds: f64,
+}
+
+/// From a wrapper, or the founder's child, to the holder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToHolder {
+    /// Founder's child: one mounted connection. Descriptors: `/dev/fuse`, then the unmounter if there is one.
+    Mounted {
+        /// As in `estate::Connection`.
+        only_view: Option<usize>,
+    },
+    /// Founder's child: all is mounted, start the daemon. Descriptors: mount namespace, then user namespace.
+    Start {
+        /// How it got in.
+        way_in: WayIn,
+    },
+    /// Founder's child: the views are in place, others may join.
+    Inside,
+    /// A wrapper that found the name taken: let me in.
+    Join,
+    /// A wrapper whose holder died.
+    Resume {
+        /// Its child, which is inside.
+        task: i32,
+    },
+    /// COMMAND has ended.
+    Leave {
+        /// The task's rank among those of the job, 0 if there is but one.
+        rank: u64,
+        /// Its exit code; 128 + N after signal N.
+        exit_code: i32,
+    },
+}
+
+/// From the holder to a wrapper or the founder's child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromHolder {
+    /// Answer to [`ToHolder::Start`]: the daemon answers the kernel.
+    Started,
+    /// Answer to [`ToHolder::Join`]. Descriptors: mount namespace, then user namespace, as the way needs.
+    Welcome(Welcome),
+    /// Answer to [`ToHolder::Join`]: the view is fading away, found another.
+    Fading,
+    /// Answer to [`ToHolder::Leave`].
+    Farewell(Farewell),
+    /// The kernel ended the connection while wrappers were here: somebody unmounted or aborted it.
+    Ended,
+}
+
+/// What a joining wrapper needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// How tasks get in here.
+    pub way_in: WayIn,
+    /// Effective group of the founder; the kernel lets no other group pass.
+    pub gid: u32,
+    /// What is shown.
+    #[serde(with = "super::paths::list")]
+    pub views: Vec<PathBuf>,
+    /// Inode number of the mount namespace the tasks are in, if they are in one of their own.
+    pub mount_namespace: Option<u64>,
+}
+
+/// What a leaving wrapper is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// `None` while other wrappers are still here: only the last one sums up.
+    pub summary: Option<Summary>,
+    /// Why the report could not be written.
+    pub report_error: Option<String>,
+}
+
+/// Figures of the node for the one line at the end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What was shown.
+    #[serde(with = "super::paths::list")]
+    pub views: Vec<PathBuf>,
+    /// Requests of the kernel, without FORGET, which nobody waits for.
+    pub requests: u64,
+    /// Answers out of this node's memory.
+    pub from_memory: u64,
+    /// All answers.
+    pub answers: u64,
+    /// Calls on storage, for names and for content.
+    pub storage_calls: u64,
+    /// Bytes of content read from storage.
+    pub storage_bytes: u64,
+    /// Seconds until the view could be used.
+    pub ready_seconds: f64,
+    /// Tasks that used it.
+    pub tasks: u64,
+    /// Restarts of daemon and holder.
+    pub restarts: u64,
+}

@@ -1,0 +1,338 @@
+//! The holder's life after the founding: lets wrappers in and out, restarts the daemon, ends with the view.
+//!
+//! One thread, one `poll`. Whoever speaks is heard at once and nothing here waits for anybody, so a stopped
+//! wrapper or a hung daemon holds up no other.
+//!
+//! Invariant: the namespaces are held exactly while a wrapper is here (or its report is being written), so that
+//! afterwards the kernel, which alone knows all processes inside, decides when the view ends.
+//!
+//! Not here: the founding (`holder::founding`); starting processes (`holder::succession`).
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::channel::Channel;
+use super::estate::{Estate, WayIn};
+use super::fusermount;
+use super::guests::{Guests, Standing};
+use super::ledger::Ledger;
+use super::messages::{Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Welcome};
+use super::namespaces::Namespaces;
+use super::succession;
+use crate::profile::recorder::{Counter, Recorder};
+
+/// How long the last wrapper waits for the report to be written: 5 s. A shared file system may be slow, but
+/// a hung one must not hold the command's exit code for ever.
+const REPORT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a restarted holder waits for the wrappers of its predecessor before it takes them for gone: 2 s.
+/// They reconnect within a millisecond; a stopped one (Ctrl-Z) is found by the scan when it comes back.
+const RESUME_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A daemon that lives shorter than this did not serve: 100 ms.
+const SHORT_LIFE: Duration = Duration::from_millis(100);
+
+/// So many short lives in a row and the holder gives up, which the wrappers see and report: 100.
+const SHORT_LIVES_MAX: u32 = 100;
+
+/// Exit code of a task whose wrapper vanished: the kernel then kills the task with SIGKILL, 128 + 9.
+const EXIT_CODE_KILLED: i32 = 137;
+
+/// A node's service, as its holder sees it.
+#[derive(Debug)]
+pub struct Service {
+    estate: Estate,
+    ledger: Ledger,
+    recorder: Recorder,
+    guests: Guests,
+    /// Held while the view must stay although perhaps no process is inside.
+    namespaces: Option<Namespaces>,
+    /// When to stop waiting for a report, or for wrappers to resume.
+    deadline: Option<Instant>,
+    report_error: Option<String>,
+    /// With `fusermount3`: whether the mounts have been taken away again.
+    unmounted: bool,
+    /// The daemon said that the kernel ended every connection.
+    ended: bool,
+    daemon_started: Instant,
+    short_lives: u32,
+}
+
+impl Service {
+    /// A service that was just founded; `founder` is inside.
+    ///
+    /// # Errors
+    /// The counters cannot be mapped.
+    pub fn new(
+        estate: Estate,
+        ledger: Ledger,
+        namespaces: Option<Namespaces>,
+        founder: Channel,
+    ) -> io::Result<Self> {
+        let mut service = Service::with(estate, ledger)?;
+        service.namespaces = namespaces;
+        service.welcome_in(founder);
+        Ok(service)
+    }
+
+    /// The service of a holder that died, continued by this process.
+    ///
+    /// # Errors
+    /// The shared memory is not what it should be.
+    pub fn resume(estate: Estate) -> io::Result<Self> {
+        let ledger = Ledger::load(&estate.ledger)?;
+        let mut service = Service::with(estate, ledger)?;
+        service.recorder.count(Counter::FaultsHolderRestarts);
+        service.deadline = Some(Instant::now() + RESUME_WAIT_MAX);
+        Ok(service)
+    }
+
+    fn with(estate: Estate, ledger: Ledger) -> io::Result<Self> {
+        let recorder = Recorder::shared(&File::from(estate.counters.try_clone()?))?;
+        Ok(Service {
+            estate,
+            ledger,
+            recorder,
+            guests: Guests::default(),
+            namespaces: None,
+            deadline: None,
+            report_error: None,
+            unmounted: false,
+            ended: false,
+            daemon_started: Instant::now(),
+            short_lives: 0,
+        })
+    }
+
+    /// Serves until the view has ended and the daemon has left.
+    ///
+    /// # Errors
+    /// The daemon cannot be kept alive, or `poll` fails.
+    pub fn keep(mut self) -> io::Result<()> {
+        loop {
+            let news = self.wait()?;
+            if news.daemon && !self.hear_daemon()? {
+                // The name first, so that whoever sees us end can found anew at once.
+                drop(self.estate.listener);
+                return Ok(());
+            }
+            for place in news.guests.into_iter().rev() {
+                self.hear_guest(place);
+            }
+            if news.listener {
+                let _ = self.guests.accept(&self.estate.listener, self.estate.settings.caller.uid);
+            }
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.deadline_passed();
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<News> {
+        let mut all = vec![
+            PollFd::new(&self.estate.peer, PollFlags::IN),
+            PollFd::new(&self.estate.listener, PollFlags::IN),
+        ];
+        all.extend(self.guests.sockets().map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        rustix::io::retry_on_intr(|| poll(&mut all, timeout.as_ref()))?;
+        let ready: Vec<bool> = all.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let guests = (2..ready.len()).filter(|&i| ready[i]).map(|i| i - 2).collect();
+        Ok(News { daemon: ready[0], listener: ready[1], guests })
+    }
+
+    /// `false`: the daemon has left for good.
+    fn hear_daemon(&mut self) -> io::Result<bool> {
+        let daemon = Channel::from(self.estate.peer.try_clone()?);
+        match daemon.receive()? {
+            Some((FromDaemon::Ready, _)) => {}
+            Some((FromDaemon::Reported { error }, _)) => {
+                self.report_error = error;
+                self.dismiss();
+            }
+            Some((FromDaemon::Ended, _)) => {
+                self.ended = true;
+                self.guests.tell(Standing::Present, &FromHolder::Ended, Standing::Present);
+            }
+            None if self.ended => return Ok(false),
+            None => self.restart_daemon()?,
+        }
+        Ok(true)
+    }
+
+    fn restart_daemon(&mut self) -> io::Result<()> {
+        let short = self.daemon_started.elapsed() < SHORT_LIFE;
+        self.short_lives = if short { self.short_lives + 1 } else { 0 };
+        if self.short_lives >= SHORT_LIVES_MAX {
+            return Err(io::Error::other("the daemon dies as soon as it is started; giving up"));
+        }
+        tracing::warn!(short_lives = self.short_lives, "the daemon died; starting another");
+        self.daemon_started = Instant::now();
+        succession::start_daemon(&mut self.estate)?;
+        self.recorder.count(Counter::FaultsDaemonRestarts);
+        if self.guests.count(Standing::Leaving) > 0 {
+            self.ask_for_report();
+        }
+        Ok(())
+    }
+
+    fn hear_guest(&mut self, place: usize) {
+        let message = self.guests.at(place).channel.receive();
+        match message {
+            Ok(Some((ToHolder::Join, _))) => self.join(place),
+            Ok(Some((ToHolder::Resume { task }, _))) => self.resume_guest(place, task),
+            Ok(Some((ToHolder::Leave { rank, exit_code }, _))) => self.leave(place, rank, exit_code),
+            // Founding is over; whoever repeats it here is no wrapper of ours.
+            Ok(Some(_)) | Err(_) | Ok(None) => self.lost(place),
+        }
+    }
+
+    fn join(&mut self, place: usize) {
+        let settings = &self.estate.settings;
+        let in_own_namespace = matches!(settings.way_in, WayIn::MountNamespace | WayIn::UserNamespace);
+        if in_own_namespace && self.namespaces.is_none() {
+            let inode = self.ledger.mount_namespace;
+            self.namespaces = inode.and_then(|inode| Namespaces::of_any_inside(inode, settings.way_in));
+        }
+        let guest = self.guests.at(place);
+        if self.ended || self.unmounted || (in_own_namespace && self.namespaces.is_none()) {
+            let _ = guest.channel.send_now(&FromHolder::Fading, &[]);
+            self.guests.remove(place);
+            return;
+        }
+        let welcome = FromHolder::Welcome(Welcome {
+            way_in: settings.way_in,
+            gid: settings.caller.gid,
+            views: settings.views.clone(),
+            mount_namespace: self.ledger.mount_namespace,
+        });
+        let descriptors = self.namespaces.as_ref().map(Namespaces::descriptors).unwrap_or_default();
+        if guest.channel.send_now(&welcome, &descriptors).is_ok() {
+            guest.standing = Standing::Present;
+            self.recorder.count(Counter::TasksJoined);
+            self.deadline = None;
+        } else {
+            self.guests.remove(place);
+        }
+    }
+
+    fn resume_guest(&mut self, place: usize, task: i32) {
+        if self.namespaces.is_none() {
+            self.namespaces = Namespaces::of(&task.to_string(), self.estate.settings.way_in)
+                .ok()
+                .filter(|found| found.inode().ok() == self.ledger.mount_namespace);
+        }
+        self.guests.at(place).standing = Standing::Present;
+        self.deadline = None;
+    }
+
+    fn leave(&mut self, place: usize, rank: u64, exit_code: i32) {
+        self.guests.at(place).standing = Standing::Leaving;
+        self.task_ended(rank, exit_code);
+        if self.guests.count(Standing::Present) > 0 {
+            let farewell = FromHolder::Farewell(Farewell { summary: None, report_error: None });
+            self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
+        } else {
+            self.ask_for_report();
+        }
+    }
+
+    /// The guest closed its connection: after its farewell, or because it was killed.
+    fn lost(&mut self, place: usize) {
+        match self.guests.remove(place) {
+            Standing::Present => {
+                self.task_ended(u64::MAX, EXIT_CODE_KILLED);
+                if self.guests.count(Standing::Present) == 0 {
+                    self.ask_for_report();
+                }
+            }
+            Standing::New | Standing::Leaving | Standing::Dismissed => {}
+        }
+    }
+
+    fn task_ended(&mut self, rank: u64, exit_code: i32) {
+        self.ledger.task_ended(rank, exit_code);
+        if let Err(error) = self.ledger.store(&self.estate.ledger) {
+            tracing::error!(%error, "the ledger cannot be written");
+        }
+    }
+
+    fn ask_for_report(&mut self) {
+        let wanted = ToDaemon::Report(self.ledger.outcome());
+        self.deadline = Some(Instant::now() + REPORT_WAIT_MAX);
+        let peer = self.estate.peer.try_clone().map(Channel::from);
+        // A daemon that is just dying does not take it; its successor is asked again.
+        let _ = peer.and_then(|peer| peer.send_now(&wanted, &[]));
+    }
+
+    fn deadline_passed(&mut self) {
+        if self.guests.count(Standing::Leaving) > 0 {
+            self.report_error = Some("the daemon did not answer within 5 s".to_owned());
+        }
+        self.dismiss();
+    }
+
+    /// The report is written, or will not be: lets the last wrappers go and the view with them.
+    fn dismiss(&mut self) {
+        self.deadline = None;
+        // If somebody came in meanwhile, that one is now the last and asks again.
+        let last = self.guests.count(Standing::Present) == 0;
+        let farewell = Farewell {
+            summary: last.then(|| self.summary()),
+            report_error: self.report_error.take(),
+        };
+        if last {
+            // Before the farewell, so that a wrapper that hears it sees the end soon.
+            self.namespaces = None;
+            self.unmount();
+        }
+        self.guests.tell(Standing::Leaving, &FromHolder::Farewell(farewell), Standing::Dismissed);
+    }
+
+    /// With `fusermount3` the kernel does not end the view by itself.
+    fn unmount(&mut self) {
+        if self.estate.settings.way_in != WayIn::Fusermount || self.unmounted {
+            return;
+        }
+        self.unmounted = true;
+        for point in fusermount::mount_points(&self.estate.settings) {
+            if let Err(error) = fusermount::unmount(&point) {
+                tracing::error!(%error, point = %point.display(), "cannot unmount");
+            }
+        }
+    }
+
+    fn welcome_in(&mut self, founder: Channel) {
+        self.guests.add(founder, Standing::Present);
+        self.recorder.count(Counter::TasksJoined);
+    }
+
+    fn summary(&self) -> Summary {
+        let get = |counter| self.recorder.get(counter);
+        let answers = [Counter::AnswersCache, Counter::AnswersParent, Counter::AnswersStorage];
+        let requests = Counter::ALL.iter().filter(|c| c.name().starts_with("fuse."));
+        Summary {
+            views: self.estate.settings.views.clone(),
+            requests: requests.map(|c| get(*c)).sum::<u64>() - get(Counter::FuseForget),
+            from_memory: get(Counter::AnswersCache),
+            answers: answers.into_iter().map(get).sum(),
+            storage_calls: get(Counter::StorageMetadata) + get(Counter::StorageReads),
+            storage_bytes: get(Counter::StorageBytes),
+            ready_seconds: self.ledger.ready_seconds,
+            tasks: get(Counter::TasksJoined),
+            restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
+        }
+    }
+}
+
+/// Who has something to say.
+struct News {
+    daemon: bool,
+    listener: bool,
+    /// Places among the guests, ascending.
+    guests: Vec<usize>,
+}
