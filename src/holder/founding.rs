@@ -102,4 +102,3 @@ fn founder_left() -> Error {
 fn out_of_order() -> Error {
     Error::new(io::ErrorKind::InvalidData, "a message out of order")
 }
-

@@ -193,7 +193,7 @@ impl Service {
 
     fn join(&mut self, place: usize) {
         let settings = &self.estate.settings;
-        let in_own_namespace = matches!(settings.way_in, WayIn::MountNamespace | WayIn::UserNamespace);
+        let in_own_namespace = settings.way_in.has_namespace();
         if in_own_namespace && self.namespaces.is_none() {
             let inode = self.ledger.mount_namespace;
             self.namespaces = inode.and_then(|inode| Namespaces::of_any_inside(inode, settings.way_in));
@@ -208,7 +208,6 @@ impl Service {
             way_in: settings.way_in,
             gid: settings.caller.gid,
             views: settings.views.clone(),
-            mount_namespace: self.ledger.mount_namespace,
         });
         let descriptors = self.namespaces.as_ref().map(Namespaces::descriptors).unwrap_or_default();
         if guest.channel.send_now(&welcome, &descriptors).is_ok() {
@@ -234,8 +233,7 @@ impl Service {
         self.guests.at(place).standing = Standing::Leaving;
         self.task_ended(rank, exit_code);
         if self.guests.count(Standing::Present) > 0 {
-            let farewell = FromHolder::Farewell(Farewell { summary: None, report_error: None });
-            self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
+            self.say_farewell(None);
         } else {
             self.ask_for_report();
         }
@@ -281,16 +279,21 @@ impl Service {
         self.deadline = None;
         // If somebody came in meanwhile, that one is now the last and asks again.
         let last = self.guests.count(Standing::Present) == 0;
-        let farewell = Farewell {
-            summary: last.then(|| self.summary()),
-            report_error: self.report_error.take(),
-        };
         if last {
             // Before the farewell, so that a wrapper that hears it sees the end soon.
             self.namespaces = None;
             self.unmount();
         }
-        self.guests.tell(Standing::Leaving, &FromHolder::Farewell(farewell), Standing::Dismissed);
+        self.say_farewell(last.then(|| self.summary()));
+    }
+
+    fn say_farewell(&mut self, summary: Option<Summary>) {
+        let farewell = FromHolder::Farewell(Farewell {
+            summary,
+            mount_namespace: self.ledger.mount_namespace,
+            report_error: self.report_error.take(),
+        });
+        self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
     }
 
     /// With `fusermount3` the kernel does not end the view by itself.
