@@ -38,7 +38,7 @@ pub fn found(mut estate: Estate) -> io::Result<Service> {
     }
     ledger.ready_seconds = ledger.elapsed_seconds();
     ledger.store(&estate.ledger)?;
-    Service::new(estate, ledger, namespaces, founder)
+    Service::new(estate, ledger, namespaces, founder, daemon)
 }
 
 /// Takes connections and namespaces from the founder's child until it says that this is all.

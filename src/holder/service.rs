@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +58,8 @@ pub struct Service {
     unmounted: bool,
     /// The daemon said that the kernel ended every connection.
     ended: bool,
+    /// The daemon, if it is this process's child; after a restart of the holder it is the parent.
+    daemon: Option<Child>,
     daemon_started: Instant,
     short_lives: u32,
 }
@@ -71,8 +74,10 @@ impl Service {
         ledger: Ledger,
         namespaces: Option<Namespaces>,
         founder: Channel,
+        daemon: Child,
     ) -> io::Result<Self> {
         let mut service = Service::with(estate, ledger)?;
+        service.daemon = Some(daemon);
         service.namespaces = namespaces;
         service.welcome_in(founder);
         Ok(service)
@@ -102,6 +107,7 @@ impl Service {
             report_error: None,
             unmounted: false,
             ended: false,
+            daemon: None,
             daemon_started: Instant::now(),
             short_lives: 0,
         })
@@ -115,7 +121,9 @@ impl Service {
         loop {
             let news = self.wait()?;
             if news.daemon && !self.hear_daemon()? {
-                // The name first, so that whoever sees us end can found anew at once.
+                // Waits until the kernel has reaped it, so that where nobody reaps orphans nothing stays.
+                let _ = self.daemon.map(|mut daemon| daemon.wait());
+                // The name before the connections, so that whoever sees us end can found anew at once.
                 drop(self.estate.listener);
                 return Ok(());
             }
@@ -172,7 +180,7 @@ impl Service {
         }
         tracing::warn!(short_lives = self.short_lives, "the daemon died; starting another");
         self.daemon_started = Instant::now();
-        succession::start_daemon(&mut self.estate)?;
+        self.daemon = Some(succession::start_daemon(&mut self.estate)?);
         self.recorder.count(Counter::FaultsDaemonRestarts);
         if self.guests.count(Standing::Leaving) > 0 {
             self.ask_for_report();
