@@ -47,21 +47,18 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
-    #[command(hide = true)]
-    HolderProcess(processes::ManifestArgs),
-    #[command(hide = true)]
-    DaemonProcess(processes::ManifestArgs),
 }
 
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
+    if let Some(exit_code) = processes::run_if_asked() {
+        return exit_code;
+    }
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
-        Command::HolderProcess(args) => processes::holder(&args),
-        Command::DaemonProcess(args) => processes::daemon(&args),
     }
 }
 

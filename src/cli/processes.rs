@@ -1,30 +1,32 @@
 //! The hidden subcommands that processes of Spinney start each other with.
+//!
+//! They are no part of the flag definitions, so that no help, manual page or completion tells of them, and
+//! starting a holder or daemon does not begin with building all of those.
 
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
-use clap::Args;
-
 use crate::holder::estate::Inventory;
+use crate::holder::succession::{DAEMON_SUBCOMMAND, HOLDER_SUBCOMMAND};
 use crate::{daemon, holder};
 
-/// Started by Spinney itself; of no use by hand.
-#[derive(Debug, Args)]
-pub struct ManifestArgs {
-    /// Number of the inherited descriptor with the manifest.
-    manifest: RawFd,
+/// Becomes holder or daemon if the command line is `spinney holder-process N` or `spinney daemon-process N`, where N
+/// is the number of the inherited descriptor with the manifest.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    let process = match words.next()?.to_str()? {
+        HOLDER_SUBCOMMAND => holder::run,
+        DAEMON_SUBCOMMAND => run_daemon,
+        _ => return None,
+    };
+    let number = words.next()?.to_str()?.parse().ok()?;
+    Some(process(number))
 }
 
-/// Becomes a node's holder.
-pub fn holder(args: &ManifestArgs) -> ExitCode {
-    holder::run(args.manifest)
-}
-
-/// Becomes a node's daemon.
-pub fn daemon(args: &ManifestArgs) -> ExitCode {
+fn run_daemon(manifest: RawFd) -> ExitCode {
     holder::settle(c"spinney-daemon");
     // SAFETY: the number was given to this process by `holder::succession`, for nobody else.
-    match unsafe { Inventory::adopt(args.manifest) } {
+    match unsafe { Inventory::adopt(manifest) } {
         Ok(estate) => {
             holder::journal::begin(&estate.settings, "daemon");
             daemon::run(estate)

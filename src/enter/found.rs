@@ -63,12 +63,18 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
         match attempt.make(&mut ward) {
             Ok((task, holder, first_holder)) => {
                 plan.request.talk.note(format_args!("way in: {}", way.name()));
-                let probe = views[0].view.path.clone();
-                let first_holder = Some(first_holder);
-                let tenancy = Tenancy { name, ward, task, holder: Some(holder), first_holder, way, probe };
-                return Ok(Founded::Inside(Box::new(tenancy)));
+                return Ok(Founded::Inside(Box::new(Tenancy {
+                    name,
+                    ward,
+                    task,
+                    holder: Some(holder),
+                    first_holder: Some(first_holder),
+                    way,
+                    views: views.into_iter().map(|chosen| chosen.view.path).collect(),
+                    mount_under: plan.mount_under.clone(),
+                })));
             }
-            Err(EnterError { step: Step::Exec, errno }) => return Err(plan.exec_failed(errno)),
+            Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
             Err(error) => attempts.push((way, error)),
         }
     }

@@ -79,9 +79,10 @@ fn go_in(
             holder: Some(channel),
             first_holder: None,
             way: welcome.way_in,
-            probe: welcome.views.into_iter().next().unwrap_or_default(),
+            views: welcome.views,
+            mount_under: plan.mount_under.clone(),
         }))),
-        Arrival::Failed(EnterError { step: Step::Exec, errno }) => Err(plan.exec_failed(errno)),
+        Arrival::Failed(EnterError { step: Step::Exec, errno, .. }) => Err(plan.exec_failed(errno)),
         Arrival::Failed(error) => Err(Failure::Join(error)),
     }
 }

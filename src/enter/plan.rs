@@ -96,7 +96,7 @@ impl Plan {
         }
         self.here.go();
         inherited::restore_streams();
-        EnterError { step: Step::Exec, errno: self.command.exec() }
+        EnterError::new(Step::Exec, self.command.exec())
     }
 
     /// What an exec that ended with `errno` means for the user.
@@ -114,7 +114,7 @@ impl Plan {
         if way == WayIn::MountNamespace || (same(users, self.caller.uid) && same(groups, self.caller.gid)) {
             return Ok(());
         }
-        Err(EnterError { step: Step::Identity, errno: Errno::PERM })
+        Err(EnterError::new(Step::Identity, Errno::PERM))
     }
 }
 

@@ -125,11 +125,7 @@ impl Task {
 /// The wrapper is dead already.
 pub fn die_with_wrapper(wrapper: Pid) -> Result<(), EnterError> {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    if getppid() == Some(wrapper) {
-        Ok(())
-    } else {
-        Err(EnterError { step: Step::Orphaned, errno: Errno::SRCH })
-    }
+    if getppid() == Some(wrapper) { Ok(()) } else { Err(EnterError::new(Step::Orphaned, Errno::SRCH)) }
 }
 
 fn begin(signals: &Signals, wrapper: Pid) -> Result<(), EnterError> {

@@ -23,6 +23,7 @@ use super::task::{End, Task};
 use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
+use crate::holder::fusermount;
 use crate::holder::messages::{Farewell, FromHolder, ToHolder};
 use crate::holder::namespaces::{mount_namespace_of, processes_inside};
 
@@ -57,8 +58,10 @@ pub struct Tenancy {
     pub first_holder: Option<Child>,
     /// How the task got in.
     pub way: WayIn,
-    /// A path that is shown.
-    pub probe: PathBuf,
+    /// What is shown.
+    pub views: Vec<PathBuf>,
+    /// Where, if not in place.
+    pub mount_under: Option<PathBuf>,
 }
 
 /// How it came to an end.
@@ -96,45 +99,57 @@ impl Tenancy {
     /// `false`: the service is lost, and the tasks with it.
     fn hear_holder(&mut self, plan: &Plan, reconnects: &mut u32) -> bool {
         let Some(holder) = self.holder.take() else { return true };
-        if let Ok(Some((message, _))) = holder.receive::<FromHolder>() {
-            if message != FromHolder::Ended {
+        match holder.receive::<FromHolder>() {
+            Ok(Some((FromHolder::Ended, _))) if self.view_is_dead() => self.stop_everything(),
+            Ok(Some((FromHolder::Ended, _))) => {
+                plan.request.talk.warn("the view was unmounted; the command goes on with storage itself");
+                true
+            }
+            Ok(Some(_)) => {
                 self.holder = Some(holder);
-                return true;
+                true
             }
-        } else if *reconnects < RECONNECTS_MAX {
-            if let Some(dead) = &mut self.first_holder {
-                let _ = dead.try_wait();
-            }
-            if *reconnects > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            *reconnects += 1;
-            self.holder = self.resume(plan);
-            if self.holder.is_some() {
-                return true;
+            Ok(None) | Err(_) => {
+                self.holder = self.find_successor(reconnects);
+                self.holder.is_some() || self.stop_everything()
             }
         }
-        self.without_service(plan)
     }
 
-    fn resume(&self, plan: &Plan) -> Option<Channel> {
-        let holder = election::reconnect(&self.name, plan.caller.uid).ok()?;
+    /// The holder died: connects to the one that the daemon starts. `None`: the daemon is dead too.
+    fn find_successor(&mut self, reconnects: &mut u32) -> Option<Channel> {
+        if let Some(dead) = &mut self.first_holder {
+            let _ = dead.try_wait();
+        }
+        if *reconnects > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        *reconnects += 1;
+        if *reconnects > RECONNECTS_MAX { None } else { self.resume() }
+    }
+
+    fn resume(&self) -> Option<Channel> {
+        let holder = election::reconnect(&self.name, rustix::process::geteuid().as_raw()).ok()?;
         holder.send(&ToHolder::Resume { task: self.task.number() }, &[]).ok()?;
         Some(holder)
     }
 
-    /// The service has ended under a task. If the view was unmounted, the task sees storage again and may go on;
-    /// if it is dead, it must not.
-    fn without_service(&mut self, plan: &Plan) -> bool {
-        if !view_is_dead(&self.task, &self.probe) {
-            plan.request.talk.warn("the view was unmounted; the command goes on reading storage directly");
-            return true;
-        }
-        let line =
-            "the view's processes were killed; stopping the command, which would read errors as absent files";
-        talk::error(line, None);
+    /// The view is dead, and what is inside would take its errors for absent files. Always `false`.
+    fn stop_everything(&self) -> bool {
+        talk::error("the processes that serve the view were killed; the command was stopped", None);
         kill_all(self.way, &self.task);
+        if self.way == WayIn::Fusermount {
+            fusermount::unmount_all(&self.views, self.mount_under.as_ref());
+        }
         false
+    }
+
+    /// Asks the view, as the task sees it, a question that the kernel never answers from memory (`statfs`).
+    fn view_is_dead(&self) -> bool {
+        let Some(shown) = self.mount_under.as_ref().or(self.views.first()) else { return false };
+        let root = Path::new("/proc").join(self.task.number().to_string()).join("root");
+        let seen = root.join(shown.strip_prefix("/").unwrap_or(shown));
+        matches!(rustix::fs::statfs(&seen), Err(Errno::NOTCONN | Errno::CONNABORTED))
     }
 
     fn leave(&mut self, plan: &Plan, end: End) -> io::Result<()> {
@@ -142,7 +157,7 @@ impl Tenancy {
         let mut farewell = self.farewell(&message)?;
         if farewell.is_none() {
             // The holder may have died just now; a new one can say it as well.
-            self.holder = self.resume(plan);
+            self.holder = self.resume();
             farewell = self.farewell(&message)?;
         }
         let Some(farewell) = farewell else { return Ok(()) };
@@ -198,13 +213,6 @@ impl Tenancy {
         }
         Ok(false)
     }
-}
-
-/// Asks the view, as the task sees it, a question that the kernel never answers from memory (`statfs`).
-fn view_is_dead(task: &Task, view: &Path) -> bool {
-    let seen = Path::new("/proc").join(task.number().to_string()).join("root");
-    let seen = seen.join(view.strip_prefix("/").unwrap_or(view));
-    matches!(rustix::fs::statfs(&seen), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// Kills every process that may see the dead view: those in the namespace, or the task and what it started.

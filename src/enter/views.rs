@@ -98,6 +98,9 @@ impl ViewError {
     /// The remedy.
     pub fn hint(&self) -> &'static str {
         match self {
+            ViewError::Unusable { cause, .. } if cause.raw_os_error() == Some(libc::ENOTCONN) => {
+                "a mount whose server is gone is in the way: take it away with `fusermount3 -u -z DIR`"
+            }
             ViewError::Unusable { .. } => "name an existing directory, such as `--view /opt/env`",
             ViewError::NotStorage { .. } => {
                 "name the directory that holds the software, such as `--view /opt/env`"

@@ -104,15 +104,8 @@ impl Ward {
             if let Some(end) = task.remembered() {
                 return Ok(News::Ended(end));
             }
-            while let Some(signal) = self.signals.next() {
-                match signal.ssi_signo.cast_signed() {
-                    libc::SIGCHLD => {
-                        if let Some(end) = follow(task) {
-                            return Ok(News::Ended(end));
-                        }
-                    }
-                    _ => self.pass_on(task, &signal),
-                }
+            if let Some(end) = self.hear_signals(task) {
+                return Ok(News::Ended(end));
             }
             if wait(&self.signals, line, None)? == Woken::Line {
                 return Ok(News::Line);
@@ -129,7 +122,7 @@ impl Ward {
         loop {
             while let Some(signal) = self.signals.next() {
                 let out = [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP];
-                if out.contains(&signal.ssi_signo.cast_signed()) {
+                if out.contains(&number(&signal)) {
                     return Ok(false);
                 }
             }
@@ -142,11 +135,23 @@ impl Ward {
         }
     }
 
+    /// Does what the signals that have come ask for; returns the end of the task if that is among the news.
+    fn hear_signals(&mut self, task: &Task) -> Option<End> {
+        let (childs, others): (Vec<_>, Vec<_>) =
+            std::iter::from_fn(|| self.signals.next()).partition(|signal| number(signal) == libc::SIGCHLD);
+        // CONT before the news of the stop that it ends: else the wrapper would stop again, with nobody to continue it.
+        for signal in &others {
+            self.pass_on(task, signal);
+        }
+        if childs.is_empty() { None } else { follow(task) }
+    }
+
     fn pass_on(&mut self, task: &Task, signal: &signalfd_siginfo) {
-        let number = signal.ssi_signo.cast_signed();
+        let number = number(signal);
         let answer = self.canary.as_mut().map(|canary| canary.got_it_too(number));
         if answer == Some(None) {
-            self.canary = None; // it is stopped or dead; a late answer would be taken for another's
+            // It is stopped or dead; a late answer would be taken for another's.
+            self.place_canary();
         }
         let has_it = answer.flatten().unwrap_or(signal.ssi_code == SI_KERNEL);
         // A task that left the group does not have what the group has; if it still stands, it needs this one.
@@ -154,6 +159,10 @@ impl Ward {
             signals::send(task.number(), number);
         }
     }
+}
+
+fn number(signal: &signalfd_siginfo) -> c_int {
+    signal.ssi_signo.cast_signed()
 }
 
 /// Follows the changes of `task`: stops with it, returns how it ended.

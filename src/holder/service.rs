@@ -310,11 +310,8 @@ impl Service {
             return;
         }
         self.unmounted = true;
-        for point in fusermount::mount_points(&self.estate.settings) {
-            if let Err(error) = fusermount::unmount(&point) {
-                tracing::error!(%error, point = %point.display(), "cannot unmount");
-            }
-        }
+        let settings = &self.estate.settings;
+        fusermount::unmount_all(&settings.views, settings.mount_under.as_ref());
     }
 
     fn welcome_in(&mut self, founder: Channel) {
