@@ -7,9 +7,8 @@ use crate::holder::messages::Summary;
 /// `/opt/env: 3,749 requests, 96 % answered from memory, 1,021 storage calls, 34 MB read, view ready in 12 ms`.
 pub fn line(summary: &Summary) -> String {
     let mut parts = vec![format!("{} requests", grouped(summary.requests))];
-    if summary.answers > 0 {
-        // Rounded down: 100 % means all.
-        let percent = summary.from_memory * 100 / summary.answers;
+    // Rounded down: 100 % means all.
+    if let Some(percent) = (summary.from_memory * 100).checked_div(summary.answers) {
         parts.push(format!("{percent} % answered from memory"));
     }
     parts.push(format!("{} storage calls", grouped(summary.storage_calls)));
@@ -37,7 +36,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
