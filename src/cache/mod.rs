@@ -1,1 +1,324 @@
-//! (being written)
+//! What this node already knows, so that it need not ask: listings, entries, absences, blocks.
+//!
+//! A lookup takes one shard lock, never across a call to the source beneath.
+//!
+//! Invariant: blocks are kept only with the version they were read under, so a file replaced under a running
+//! job is served whole, old or new, never mixed. Errors other than absences are never kept.
+//!
+//! Not here: asking other nodes (`tree`), node ids (`view`), calls on storage (`storage`).
+
+mod ahead;
+mod directory;
+mod flights;
+mod kept;
+mod pace;
+mod sequence;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use self::ahead::Ahead;
+use self::directory::{Directory, FetchedFor, Known, Names};
+use self::flights::{Flights, Outcome};
+use self::kept::Kept;
+use self::sequence::Sequences;
+use crate::file::{
+    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin,
+    Source, Urgency, Version, ViewId, ready,
+};
+use crate::profile::recorder::Recorder;
+
+/// How long a listing whose directory had just changed serves readers that come back for the rest of it: 1 s.
+const UNSETTLED_LISTING_MAX: Duration = Duration::from_secs(1);
+
+/// Limits of a cache.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheLimits {
+    /// Bytes to hold at most, listings and blocks together.
+    pub budget_bytes: u64,
+    /// How long an absence is believed that no listing proves (Copper: metadata ENOENT TTL).
+    pub absence_ttl: Duration,
+}
+
+/// The cache over a source. Cloning shares it.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    source: Arc<dyn Source>,
+    kept: Kept,
+    roots: Mutex<HashMap<ViewId, Arc<Entry>>>,
+    /// The listing last read that the budget has no room for or that is not settled, for its readers.
+    passing: Mutex<Option<(FilePath, Arc<Listing>, Instant)>>,
+    entries: Flights<FilePath, Arc<Entry>>,
+    listings: Flights<FilePath, Arc<Listing>>,
+    blocks: Flights<(FilePath, Version, BlockIndex), Arc<Block>>,
+    sequences: Sequences,
+    ahead: Ahead,
+    limits: CacheLimits,
+    recorder: Recorder,
+}
+
+impl Cache {
+    /// A cache over `source` that forgets a name when `changes` tells of it.
+    pub fn new(source: Arc<dyn Source>, limits: CacheLimits, changes: &Changes, recorder: Recorder) -> Self {
+        let inner = Arc::new(Inner {
+            source,
+            kept: Kept::new(limits.budget_bytes),
+            roots: Mutex::default(),
+            passing: Mutex::default(),
+            entries: Flights::default(),
+            listings: Flights::default(),
+            blocks: Flights::default(),
+            sequences: Sequences::new(),
+            ahead: Ahead::default(),
+            limits,
+            recorder,
+        });
+        let listener = Arc::downgrade(&inner);
+        changes.subscribe(move |change| {
+            if let Some(inner) = listener.upgrade() {
+                inner.forget(change);
+            }
+        });
+        Cache(inner)
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> u64 {
+        self.0.kept.bytes()
+    }
+}
+
+fn cached<T: Send + 'static>(value: T) -> Fetch<T> {
+    ready(Ok(Answer { value, origin: Origin::Cache }))
+}
+
+impl Source for Cache {
+    fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
+        let Some((parent, name)) = path.split() else { return self.0.root_entry(path, urgency) };
+        let directory = self.0.kept.directory(&parent);
+        match directory.known(name, fetched_for(urgency)) {
+            Known::Entry(entry, before) => {
+                if urgency == Urgency::Demand {
+                    self.0.was_asked(path, &entry, before);
+                }
+                cached(entry)
+            }
+            Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
+            Known::Nothing => self.0.fetch_entry(path, parent, directory, urgency),
+        }
+    }
+
+    fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        let directory = self.0.kept.directory(path);
+        match directory.names() {
+            Names::Complete(listing) if listing.settled => cached(listing),
+            _ => match self.0.passing_listing(path) {
+                Some(listing) => cached(listing),
+                None => self.0.fetch_listing(path, directory, urgency),
+            },
+        }
+    }
+
+    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>> {
+        if urgency == Urgency::Demand {
+            self.0.read_ahead(path, version, index);
+        }
+        match self.0.kept.block(path, version, index) {
+            Some(block) => cached(block),
+            None => self.0.fetch_block(path, version, index, urgency),
+        }
+    }
+
+    fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
+        self.0.source.usage(view)
+    }
+
+    fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
+        let (parent, name) = path.split()?;
+        match self.0.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
+            Known::Entry(entry, _) => Some(entry),
+            _ => None,
+        }
+    }
+
+    fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
+        self.0.kept.drop_block(path, version, index);
+    }
+
+    fn release(&self, path: &FilePath, version: Version) {
+        self.0.source.release(path, version);
+    }
+}
+
+fn fetched_for(urgency: Urgency) -> FetchedFor {
+    match urgency {
+        Urgency::Demand => FetchedFor::Demand,
+        Urgency::Ahead => FetchedFor::Nobody,
+    }
+}
+
+impl Inner {
+    fn root_entry(self: &Arc<Self>, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
+        let known = self.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
+        if let Some(entry) = known {
+            return cached(entry);
+        }
+        let (inner, view) = (self.clone(), path.view());
+        self.entries.join(
+            path.clone(),
+            || self.source.entry(path, urgency),
+            move |outcome| {
+                if let Ok(answer) = &outcome
+                    && answer.value.settled
+                {
+                    let mut roots = inner.roots.lock().unwrap_or_else(|e| e.into_inner());
+                    roots.insert(view, answer.value.clone());
+                }
+                outcome
+            },
+        )
+    }
+
+    fn fetch_entry(
+        self: &Arc<Self>,
+        path: &FilePath,
+        parent: FilePath,
+        directory: Arc<Directory>,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Entry>> {
+        if urgency == Urgency::Demand && matches!(directory.names(), Names::Unknown) {
+            // The first question about a directory brings its listing, beside the answer itself.
+            drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
+        }
+        let (inner, key) = (self.clone(), path.clone());
+        let started = Instant::now();
+        self.entries.join(
+            path.clone(),
+            || self.source.entry(path, urgency),
+            move |outcome| {
+                if urgency == Urgency::Demand {
+                    inner.ahead.pace.demand_took(started.elapsed());
+                }
+                let outcome = inner.keep_entry(&key, &parent, &directory, urgency, outcome);
+                if let (Ok(answer), Urgency::Demand) = (&outcome, urgency) {
+                    inner.was_asked(&key, &answer.value, FetchedFor::Demand);
+                }
+                outcome
+            },
+        )
+    }
+
+    /// Keeps what storage told of one name, and says of an absence whether it is proven.
+    fn keep_entry(
+        &self,
+        path: &FilePath,
+        parent: &FilePath,
+        directory: &Arc<Directory>,
+        urgency: Urgency,
+        outcome: Outcome<Arc<Entry>>,
+    ) -> Outcome<Arc<Entry>> {
+        let Some((_, name)) = path.split() else { return outcome };
+        match outcome {
+            Ok(answer) => {
+                if answer.value.settled {
+                    directory.learn_entry(name, &answer.value, fetched_for(urgency));
+                    self.kept.weigh_again(parent, directory);
+                }
+                Ok(answer)
+            }
+            Err(FetchError::Absent { .. }) => {
+                let proven = directory.proves_absences();
+                let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
+                directory.learn_absence(name, until);
+                Err(FetchError::Absent { proven })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fetch_listing(
+        self: &Arc<Self>,
+        path: &FilePath,
+        directory: Arc<Directory>,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Listing>> {
+        let (inner, key) = (self.clone(), path.clone());
+        self.listings.join(
+            path.clone(),
+            || self.source.listing(path, urgency),
+            move |outcome| {
+                match &outcome {
+                    Ok(answer) => inner.keep_listing(&key, &directory, &answer.value),
+                    Err(FetchError::NotListed { .. }) => directory.learn_not_listed(),
+                    Err(_) => {}
+                }
+                outcome
+            },
+        )
+    }
+
+    fn keep_listing(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
+        directory.learn_listing(listing);
+        let large = listing.memory_bytes() as u64 > self.limits.budget_bytes / 4;
+        if large || !listing.settled {
+            let mut passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
+            *passing = Some((path.clone(), listing.clone(), Instant::now()));
+        }
+        self.kept.weigh_again(path, directory);
+        if listing.settled {
+            self.sweep(path, directory, listing);
+        }
+    }
+
+    fn passing_listing(&self, path: &FilePath) -> Option<Arc<Listing>> {
+        let passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
+        let (of, listing, read) = passing.as_ref()?;
+        let usable = of == path && (listing.settled || read.elapsed() < UNSETTLED_LISTING_MAX);
+        usable.then(|| listing.clone())
+    }
+
+    fn fetch_block(
+        self: &Arc<Self>,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
+        let (inner, key) = (self.clone(), path.clone());
+        self.blocks.join(
+            (path.clone(), version, index),
+            || self.source.block(path, version, index, urgency),
+            move |outcome| {
+                if let Ok(answer) = &outcome {
+                    inner.kept.keep_block(&key, version, index, answer.value.clone());
+                }
+                outcome
+            },
+        )
+    }
+
+    /// Fetches the next blocks for a reader that goes from front to back.
+    fn read_ahead(self: &Arc<Self>, path: &FilePath, version: Version, index: BlockIndex) {
+        for next in self.sequences.observe(path, version, index) {
+            let next = BlockIndex(next);
+            if next.range(version.size).is_empty() {
+                return;
+            }
+            if self.kept.block(path, version, next).is_none() {
+                drop(self.fetch_block(path, version, next, Urgency::Ahead));
+            }
+        }
+    }
+
+    fn forget(&self, change: &Change) {
+        self.roots.lock().unwrap_or_else(|e| e.into_inner()).remove(&change.path.view());
+        if let Some((parent, name)) = change.path.split()
+            && let Some(directory) = self.kept.peek_directory(&parent)
+        {
+            directory.forget(name);
+        }
+    }
+}

@@ -1,24 +1,63 @@
-//! (being written)
+//! One node's service: answers the kernel for all views of a job.
+//!
+//! [`assemble`] is the page to read first: it puts storage, cache, view and kernel channel together.
+//!
+//! Invariant: the daemon stays outside the tasks' namespaces and reaches storage by descriptors opened before
+//! anything was mounted, so it never meets its own mount.
+//!
+//! Not here: keeping descriptors through a death (`holder`), mounting and joining (`enter`).
 
-use crate::holder::estate::Estate;
+pub mod assemble;
+mod control;
+pub mod memory;
+mod report;
+
 use std::process::ExitCode;
 
-mod stub;
+use crate::holder::estate::{Estate, Settings};
+use crate::holder::messages::RunOutcome;
+use crate::profile::recorder::Recorder;
 
-/// Stub.
+/// Serves until the kernel has ended every connection.
 pub fn run(estate: Estate) -> ExitCode {
-    stub::run(estate)
+    prepare();
+    let settings = estate.settings.clone();
+    let served = Recorder::shared(&estate.counters).and_then(|recorder| {
+        let assembled = assemble::assemble(&estate, recorder)?;
+        let control = control::Control::start(estate, recorder, assembled.cache.clone())?;
+        assembled.sessions.into_iter().for_each(crate::fuse::Session::wait);
+        control.end();
+        Ok(())
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, job = settings.job, "the daemon cannot serve");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-/// Writes the report of a run that had no service.
+/// Writes the report of a run that had no service, if its settings ask for one.
 ///
 /// # Errors
-/// The report cannot be written.
-pub fn report_direct_run(
-    settings: &crate::holder::estate::Settings,
-    outcome: &crate::holder::messages::RunOutcome,
-) -> anyhow::Result<()> {
-    let Some(report) = &settings.report else { return Ok(()) };
-    std::fs::write(report.join("run.json"), serde_json::to_vec(outcome)?)?;
-    Ok(())
+/// The directory or file cannot be written.
+pub fn report_direct_run(settings: &Settings, outcome: &RunOutcome) -> anyhow::Result<()> {
+    report::write(settings, &Recorder::private(), 0, outcome)
+}
+
+fn prepare() {
+    // A thread that panics owes an answer. Its successor reads the request again and gives it.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(%panic, "the daemon panicked");
+        report(panic);
+        std::process::abort();
+    }));
+    memory::use_few_arenas();
+    // Launchers bind a task, and so whatever it starts, to a core or two; the daemon serves all tasks. The
+    // kernel cuts the mask down to what the job may use.
+    let mut everywhere = rustix::thread::CpuSet::new();
+    (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| everywhere.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &everywhere);
 }

@@ -142,7 +142,6 @@ fn look_around(plan: &Plan) -> io::Result<(Vec<View>, String)> {
 /// What is decided for the whole life of a service with these `views`.
 pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a View>) -> Settings {
     let Plan { request, command, site, job, caller, mount_under, .. } = plan;
-    let words = if request.record_args { &command.words[..] } else { &command.words[..1] };
     Settings {
         job: job.name.clone(),
         views: views.map(|view| view.path.clone()).collect(),
@@ -154,7 +153,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         log: request.log.clone(),
         log_level: request.log_level.clone(),
         report: request.report.clone(),
-        command: as_text(words),
+        command: as_text(&command.words),
         record_args: request.record_args,
         masked: request.masked.clone(),
     }

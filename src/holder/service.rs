@@ -8,7 +8,6 @@
 //!
 //! Not here: the founding (`holder::founding`); starting processes (`holder::succession`).
 
-use std::fs::File;
 use std::io;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -96,7 +95,7 @@ impl Service {
     }
 
     fn with(estate: Estate, ledger: Ledger) -> io::Result<Self> {
-        let recorder = Recorder::shared(&File::from(estate.counters.try_clone()?))?;
+        let recorder = Recorder::shared(&estate.counters)?;
         Ok(Service {
             estate,
             ledger,

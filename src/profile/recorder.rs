@@ -7,7 +7,6 @@
 //!
 //! Not here: latencies and paths; which report shows which counter (`daemon::report`).
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,7 +62,9 @@ counters! {
     FuseInterrupt = "fuse.interrupt", "requests";
     /// FLUSH, RELEASE and RELEASEDIR requests.
     FuseRelease = "fuse.release", "requests";
-    /// All other requests: INIT, xattrs, ioctl, locks, unknown ones.
+    /// IOCTL requests: Python asks each file it opens whether it is a terminal, and the kernel passes it on.
+    FuseIoctl = "fuse.ioctl", "requests";
+    /// All other requests: INIT, xattrs, locks, unknown ones.
     FuseOther = "fuse.other", "requests";
 
     /// Answers that came from this node's own cache.
@@ -142,7 +143,7 @@ impl Recorder {
     ///
     /// # Errors
     /// What `mmap` answers.
-    pub fn shared(memory: &File) -> io::Result<Self> {
+    pub fn shared(memory: impl std::os::fd::AsFd) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
         let len = CELLS * 8;
         // SAFETY: a fresh shared mapping of `len` bytes, page-aligned, never unmapped; atomics make

@@ -1,1 +1,157 @@
-//! (being written)
+//! Reading the shared file system: the only folder that opens the job's files.
+//!
+//! Everything is reached beneath the views' root descriptors, one component at a time, without following
+//! links, so no request can leave its view and none is disturbed by a mount over the view's path.
+//!
+//! Invariant: what storage answers is passed on as it is. Nothing is remembered here but descriptors.
+//!
+//! Not here: keeping answers (`cache`), asking other nodes (`tree`).
+
+mod calls;
+mod directories;
+mod files;
+mod pool;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub use self::pool::allow_blocking_here;
+use self::calls::Calls;
+use self::directories::Directories;
+use self::files::Files;
+use self::pool::Pool;
+use crate::file::{
+    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, NAMES_MAX, Origin,
+    Source, Urgency, Version, ViewId,
+};
+use crate::profile::recorder::{Counter, Recorder};
+
+/// Files kept open at most, if the descriptor limit allows twice as many: 16,384.
+const FILES_KEPT_MAX: u64 = 16_384;
+
+/// Storage as this node sees it. Cloning shares descriptors and threads.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    directories: Directories,
+    files: Files,
+    calls: Calls,
+    pool: Pool,
+    recorder: Recorder,
+}
+
+impl Storage {
+    /// Storage beneath these roots; position in the list is the view's number.
+    ///
+    /// Raises this process's soft descriptor limit to the hard one.
+    pub fn new(roots: Vec<OwnedFd>, recorder: Recorder) -> Self {
+        let calls = Calls::new(recorder);
+        let files = Files::new(files_kept_max(), calls);
+        let directories = Directories::new(roots, calls);
+        Storage(Arc::new(Inner { directories, files, calls, pool: Pool::default(), recorder }))
+    }
+
+    /// Runs `work` on storage and wraps its outcome.
+    fn ask<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        work: impl FnOnce(&Inner) -> Result<T, FetchError> + Send + 'static,
+    ) -> Fetch<T> {
+        let inner = self.0.clone();
+        let answer = self.0.pool.run(urgency, move || work(&inner));
+        Box::pin(async move {
+            match answer.await {
+                Ok(result) => result.map(|value| Answer { value, origin: Origin::Storage }),
+                // The job panicked. To wait for ever is the one answer that cannot mislead the task; the
+                // panic is in the log.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// How many files to keep open, from the descriptor limit after raising it.
+fn files_kept_max() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
+    let available = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => hard,
+        Err(_) => limit.current.unwrap_or(1024),
+    };
+    usize::try_from((available / 2).clamp(16, FILES_KEPT_MAX)).expect("clamped to a small number")
+}
+
+impl Inner {
+    fn entry(&self, path: &FilePath) -> Result<Arc<Entry>, FetchError> {
+        if path.relative().is_empty() {
+            let root = self.directories.at(path)?;
+            return Ok(Arc::new(self.calls.root_entry(&*root)?));
+        }
+        let (directory, parent, name) = self.directories.of(path)?;
+        match self.calls.entry(&*directory, name) {
+            Err(FetchError::Absent { .. }) if self.directories.drop_removed(&parent) => {
+                let (directory, _, name) = self.directories.of(path)?;
+                Ok(Arc::new(self.calls.entry(&*directory, name)?))
+            }
+            result => Ok(Arc::new(result?)),
+        }
+    }
+
+    fn listing(&self, path: &FilePath) -> Result<Arc<Listing>, FetchError> {
+        let directory = self.directories.at(path)?;
+        let (entries, settled) = match self.calls.names(&*directory) {
+            Ok(names) => names,
+            Err(errno @ (rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)) => {
+                return Err(FetchError::NotListed { errno: Some(errno.raw_os_error()) });
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        if entries.is_empty() && self.directories.drop_removed(path) {
+            return self.listing(path);
+        }
+        if entries.len() > NAMES_MAX {
+            self.recorder.count(Counter::LimitsHit);
+        }
+        Ok(Arc::new(Listing::new(entries, settled)))
+    }
+
+    fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Result<Arc<Block>, FetchError> {
+        let range = index.range(version.size);
+        let length = usize::try_from(range.end - range.start).expect("a block is small");
+        let file = self.files.open(&self.directories, path, version)?;
+        let bytes = self.files.read(&self.directories, path, &file, range.start, length)?;
+        Ok(Arc::new(Block::new(bytes)))
+    }
+}
+
+impl Source for Storage {
+    fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
+        let path = path.clone();
+        self.ask(urgency, move |storage| storage.entry(&path))
+    }
+
+    fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        let path = path.clone();
+        self.ask(urgency, move |storage| storage.listing(&path))
+    }
+
+    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>> {
+        let path = path.clone();
+        self.ask(urgency, move |storage| storage.block(&path, version, index))
+    }
+
+    fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
+        self.ask(Urgency::Demand, move |storage| {
+            let root = storage.directories.at(&FilePath::root(view))?;
+            Ok(storage.calls.usage(&*root)?)
+        })
+    }
+
+    fn release(&self, path: &FilePath, version: Version) {
+        self.0.files.release(path, version);
+    }
+}

@@ -1,1 +1,328 @@
-//! (being written)
+//! What the mount shows: names, node ids, attributes, directories; over a [`Source`], without FUSE.
+//!
+//! Invariant: a node id stands for one path and, for anything but a directory, one version of it. A replaced
+//! file gets another id, so the kernel never mixes the pages of two versions. A directory keeps its id as
+//! long as it is a directory, since the kernel detaches what is mounted or working in one that changes.
+//!
+//! Not here: the kernel's protocol (`fuse`), where answers come from (`cache` and beneath).
+
+mod layout;
+mod nodes;
+mod owners;
+mod places;
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::layout::Layout;
+pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
+pub use self::owners::Owners;
+use self::places::Place;
+use crate::file::{
+    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath, FileSystemUsage,
+    Listing, Origin, Source, Urgency, ViewId,
+};
+use crate::profile::recorder::{Counter, Recorder};
+
+/// An answer to the kernel under way.
+pub type Reply<T> = Pin<Box<dyn Future<Output = Result<T, FetchError>> + Send>>;
+
+/// How long the kernel may remember that a name leads somewhere, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// Until it is told otherwise.
+    ForTheJob,
+    /// For this long.
+    For(Duration),
+    /// It must ask again: the version is too young to be trusted.
+    NotAtAll,
+}
+
+/// A name as the kernel shall see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// Its node.
+    pub node: NodeId,
+    /// Attributes, owners mapped.
+    pub attributes: Attributes,
+    /// How long the name leads to this node.
+    pub lasting: Lasting,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone, Copy)]
+pub enum Looked {
+    /// It exists.
+    Found(Shown),
+    /// It does not.
+    Absent(Lasting),
+}
+
+/// One row of a directory on its way to a reader.
+pub struct DirectoryRow<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// Inode number.
+    pub inode: u64,
+    /// `d_type`.
+    pub kind: u8,
+    /// Where to resume after this row.
+    pub position: u64,
+}
+
+/// Takes rows of a directory until it is full.
+pub trait DirectorySink {
+    /// Whether another row with a name of this many bytes fits.
+    fn has_room(&self, name_bytes: usize) -> bool;
+    /// Whether rows may carry attributes.
+    fn wants_attributes(&self) -> bool;
+    /// Adds a row; `shown` has been counted as a lookup of its node.
+    fn add(&mut self, row: &DirectoryRow<'_>, shown: Option<&Shown>);
+}
+
+/// Bytes of a file in pieces that need not be copied together.
+pub struct Content {
+    pieces: Vec<(Arc<Block>, Range<usize>)>,
+}
+
+impl Content {
+    /// The pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|(block, range)| &block[range.clone()])
+    }
+}
+
+/// What one connection shows. Cloning shares it.
+#[derive(Clone)]
+pub struct View(Arc<Inner>);
+
+struct Inner {
+    nodes: NodeTable,
+    layout: Layout,
+    owners: Owners,
+    source: Arc<dyn Source>,
+    changes: Changes,
+    recorder: Recorder,
+}
+
+impl View {
+    /// Shows what `source` tells, arranged as `layout` says.
+    pub fn new(
+        nodes: NodeTable,
+        layout: Layout,
+        owners: Owners,
+        source: Arc<dyn Source>,
+        changes: Changes,
+        recorder: Recorder,
+    ) -> Self {
+        View(Arc::new(Inner { nodes, layout, owners, source, changes, recorder }))
+    }
+
+    /// Where `name` in the directory `parent` leads. A found node counts as looked up once more.
+    pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Reply<Looked> {
+        match self.0.place_of_name(parent, name) {
+            Err(error) => fails(error),
+            Ok(Place::Between { .. }) => Box::pin(std::future::ready(self.0.between(parent, name))),
+            Ok(Place::Nowhere) => done(Looked::Absent(Lasting::ForTheJob)),
+            Ok(Place::File(path)) => {
+                let (inner, name) = (self.0.clone(), Box::<[u8]>::from(name));
+                let fetch = inner.source.entry(&path, Urgency::Demand);
+                Box::pin(async move { inner.looked(parent, &name, &path, fetch.await) })
+            }
+        }
+    }
+
+    /// Attributes of `node`, if it still is the version it stands for.
+    pub fn attributes(&self, node: NodeId) -> Reply<Attributes> {
+        let (place, version) = match self.0.place_of(node) {
+            Ok(found) => found,
+            Err(error) => return fails(error),
+        };
+        let Place::File(path) = place else { return done(self.0.layout.attributes_between(node)) };
+        let inner = self.0.clone();
+        let fetch = inner.source.entry(&path, Urgency::Demand);
+        Box::pin(async move {
+            let entry = inner.counted(fetch.await)?;
+            let attributes = entry.attributes;
+            if attributes.is_directory() || version.is_none_or(|v| v == attributes.version()) {
+                return Ok(inner.owners.show(attributes));
+            }
+            inner.lost(&path)
+        })
+    }
+
+    /// Where the symlink `node` points to.
+    pub fn target(&self, node: NodeId) -> Reply<Box<[u8]>> {
+        let path = match self.0.file_of(node) {
+            Ok((path, _)) => path,
+            Err(error) => return fails(error),
+        };
+        let inner = self.0.clone();
+        let fetch = inner.source.entry(&path, Urgency::Demand);
+        Box::pin(async move {
+            let entry = inner.counted(fetch.await)?;
+            match &entry.target {
+                Some(target) => Ok(target.clone()),
+                None => inner.lost(&path),
+            }
+        })
+    }
+
+    /// Up to `length` bytes from `offset` of the version that `node` stands for; short only at the end.
+    pub fn read(&self, node: NodeId, offset: u64, length: u32) -> Reply<Content> {
+        let (path, version) = match self.0.file_of(node) {
+            Ok((path, Some(version))) => (path, version),
+            Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
+            Err(error) => return fails(error),
+        };
+        let inner = self.0.clone();
+        let end = offset.saturating_add(u64::from(length)).min(version.size);
+        Box::pin(async move {
+            let mut pieces = Vec::with_capacity(2);
+            let mut at = offset;
+            while at < end {
+                let index = BlockIndex::holding(at);
+                let fetch = inner.source.block(&path, version, index, Urgency::Demand);
+                let block = match inner.counted(fetch.await) {
+                    Err(FetchError::Stale) => return inner.lost(&path),
+                    other => other?,
+                };
+                let held = index.range(version.size);
+                let until = end.min(held.end);
+                if until == held.end {
+                    inner.source.consumed(&path, version, index);
+                }
+                pieces.push((block, (at - held.start) as usize..(until - held.start) as usize));
+                at = until;
+            }
+            Ok(Content { pieces })
+        })
+    }
+
+    /// Adds the rows of directory `node` after `position` to `sink` until it is full.
+    pub fn list<S: DirectorySink + Send + 'static>(&self, node: NodeId, position: u64, mut sink: S) -> Reply<S> {
+        let place = match self.0.place_of(node) {
+            Ok((place, _)) => place,
+            Err(error) => return fails(error),
+        };
+        let Place::File(path) = place else {
+            self.0.list_between(node, &place, position, &mut sink);
+            return done(sink);
+        };
+        let inner = self.0.clone();
+        let fetch = inner.source.listing(&path, Urgency::Demand);
+        Box::pin(async move {
+            let listing = inner.counted(fetch.await)?;
+            inner.list(node, &path, position, &listing, &mut sink);
+            Ok(sink)
+        })
+    }
+
+    /// The figures of `statfs` for the file system that `node` is on.
+    pub fn usage(&self, node: NodeId) -> Reply<FileSystemUsage> {
+        let view = match self.0.place_of(node) {
+            Ok((Place::File(path), _)) => path.view(),
+            _ => ViewId::new(0),
+        };
+        let fetch = self.0.source.usage(view);
+        Box::pin(async move { fetch.await.map(|answer| answer.value) })
+    }
+
+    /// The kernel gives back `lookups` lookups of `node`.
+    pub fn forget(&self, node: NodeId, lookups: u64) {
+        let place = self.0.place_of(node);
+        if self.0.nodes.forget(node, lookups)
+            && let Ok((Place::File(path), Some(version))) = place
+        {
+            self.0.source.release(&path, version);
+        }
+    }
+
+    /// The directory node and name by which the kernel may remember `path`, if it knows the directory.
+    pub fn remembered_as(&self, path: &FilePath) -> Option<(NodeId, Box<[u8]>)> {
+        let (parent, name) = path.split()?;
+        Some((self.0.node_of_directory(&parent)?, name.into()))
+    }
+}
+
+fn done<T: Send + 'static>(value: T) -> Reply<T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+fn fails<T: Send + 'static>(error: FetchError) -> Reply<T> {
+    Box::pin(std::future::ready(Err(error)))
+}
+
+impl Inner {
+    /// Counts who gave the answer.
+    fn counted<T>(&self, outcome: Result<Answer<T>, FetchError>) -> Result<T, FetchError> {
+        let counter = match &outcome {
+            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => Counter::AnswersCache,
+            Ok(Answer { origin: Origin::Parent, .. }) => Counter::AnswersParent,
+            Ok(Answer { origin: Origin::Storage, .. }) => Counter::AnswersStorage,
+            Err(_) => Counter::AnswersErrors,
+        };
+        self.recorder.count(counter);
+        outcome.map(|answer| answer.value)
+    }
+
+    fn looked(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        path: &FilePath,
+        outcome: Result<Answer<Arc<Entry>>, FetchError>,
+    ) -> Result<Looked, FetchError> {
+        match self.counted(outcome) {
+            Ok(entry) => Ok(Looked::Found(self.show(parent, name, path, &entry)?)),
+            Err(FetchError::Absent { proven: true }) => Ok(Looked::Absent(Lasting::ForTheJob)),
+            Err(FetchError::Absent { proven: false }) => Ok(Looked::Absent(Lasting::NotAtAll)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The node for `name` in `parent`, counted as looked up once.
+    fn show(&self, parent: NodeId, name: &[u8], path: &FilePath, entry: &Entry) -> Result<Shown, FetchError> {
+        let kind = entry.attributes.kind();
+        let version = (kind != FileKind::Directory).then(|| entry.attributes.version());
+        let view_root = path.relative().is_empty().then(|| path.view());
+        let node = self.nodes.look_up(parent, name, version, view_root, entry.settled)?;
+        let lasting = if entry.settled { Lasting::ForTheJob } else { Lasting::NotAtAll };
+        Ok(Shown { node, attributes: self.owners.show(entry.attributes), lasting })
+    }
+
+    /// The version a node stands for is gone: everybody is told, and the task gets ESTALE.
+    fn lost<T>(&self, path: &FilePath) -> Result<T, FetchError> {
+        self.recorder.count(Counter::FaultsStale);
+        self.changes.announce(&Change { path: path.clone() });
+        Err(FetchError::Stale)
+    }
+
+    fn list(&self, node: NodeId, path: &FilePath, position: u64, listing: &Listing, sink: &mut impl DirectorySink) {
+        let inode = self.source.known(path).map_or(node.get(), |entry| entry.attributes.inode);
+        if !self.list_dots(inode, position, sink) {
+            return;
+        }
+        for (position, row) in listing.after(position.max(layout::DOTS)) {
+            if !sink.has_room(row.name.len()) {
+                return;
+            }
+            let shown = self.known_row(node, path, &row.name, sink);
+            let inode = shown.map_or(row.inode, |s| s.attributes.inode);
+            sink.add(&DirectoryRow { name: &row.name, inode, kind: row.kind, position }, shown.as_ref());
+        }
+    }
+
+    /// What can be told of a row at once. Only settled entries: others would have to be asked again anyway.
+    fn known_row(&self, node: NodeId, path: &FilePath, name: &[u8], sink: &impl DirectorySink) -> Option<Shown> {
+        if !sink.wants_attributes() {
+            return None;
+        }
+        let child = path.join(name);
+        let entry = self.source.known(&child)?;
+        self.show(node, name, &child, &entry).ok()
+    }
+}

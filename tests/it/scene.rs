@@ -69,12 +69,12 @@ impl Scene {
         let root = directory.path().canonicalize().unwrap();
         fs::set_permissions(&root, PermissionsExt::from_mode(0o755)).unwrap();
         let binary = root.join("spinney");
-        fs::copy(env!("CARGO_BIN_EXE_spinney"), &binary).unwrap();
+        copy(env!("CARGO_BIN_EXE_spinney"), &binary);
         let env = root.join("env");
         fs::create_dir_all(env.join("bin")).unwrap();
         fs::write(env.join("file"), CONTENT).unwrap();
         for program in ["cat", "sh", "sleep"] {
-            fs::copy(Path::new("/bin").join(program), env.join("bin").join(program)).unwrap();
+            copy(Path::new("/bin").join(program), &env.join("bin").join(program));
         }
         let home = root.join("home");
         fs::create_dir(&home).unwrap();
@@ -260,6 +260,12 @@ pub fn kill(pid: i32, signal: i32) {
 /// The pid of a child as a signed number.
 pub fn pid_of(child: &Child) -> i32 {
     child.id().cast_signed()
+}
+
+/// Copies a program in a process of its own: a child that another test forks would inherit our descriptor, and
+/// nobody can execute a file that is open for writing anywhere.
+fn copy(from: impl AsRef<OsStr>, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 fn of_a_launcher(name: &str) -> bool {

@@ -1,0 +1,208 @@
+//! What this node knows of one directory: its listing, the entries of its names, absences.
+//!
+//! Invariant: an absence follows only from a settled, complete listing or from storage's own answer for that
+//! very name.
+//!
+//! Not here: asking (`mod.rs`), what to ask ahead (`ahead`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use crate::file::{Entry, Listing, NAME_BYTES_MAX, NAMES_MAX};
+
+/// What is known of a directory's listing.
+#[derive(Clone, Default)]
+pub(super) enum Names {
+    /// Nobody has asked yet.
+    #[default]
+    Unknown,
+    /// All names.
+    Complete(Arc<Listing>),
+    /// It cannot be listed, or has too many names: its names are asked one by one.
+    OneByOne,
+}
+
+/// What is known of one name.
+pub(super) enum Known {
+    /// It exists.
+    Entry(Arc<Entry>, FetchedFor),
+    /// Storage or a complete listing says that it does not exist.
+    Absent {
+        /// Holds for the job; otherwise for a while only, and a while longer it is not asked again.
+        proven: bool,
+    },
+    /// It has to be asked.
+    Nothing,
+}
+
+/// Whether somebody had asked for a thing when it was fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FetchedFor {
+    Demand,
+    /// Ahead of demand, and not used yet.
+    Nobody,
+}
+
+struct Row {
+    entry: Arc<Entry>,
+    fetched_for: FetchedFor,
+}
+
+#[derive(Default)]
+struct Knowledge {
+    names: Names,
+    entries: HashMap<Box<[u8]>, Row>,
+    /// Absences that no listing proves, with the moment until which they are believed.
+    absences: HashMap<Box<[u8]>, Option<Instant>>,
+}
+
+/// One directory. Entries become known one by one, the listing at once.
+#[derive(Default)]
+pub(super) struct Directory {
+    knowledge: Mutex<Knowledge>,
+    bytes: AtomicUsize,
+}
+
+/// Absences remembered per directory besides its listing: 4,096. A program that probes more names than that
+/// in a directory that cannot be listed asks storage again.
+const ABSENCES_MAX: usize = 4096;
+
+/// Memory of a row beyond the entry itself: key, hash table slot, allocation headers; estimated.
+const ROW_OVERHEAD_BYTES: usize = 96;
+
+impl Directory {
+    fn lock(&self) -> MutexGuard<'_, Knowledge> {
+        self.knowledge.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What can be told of `name` without asking; marks it as used if `FetchedFor::Demand`.
+    pub(super) fn known(&self, name: &[u8], asked_for: FetchedFor) -> Known {
+        let mut knowledge = self.lock();
+        if let Some(row) = knowledge.entries.get_mut(name) {
+            let before = row.fetched_for;
+            if asked_for == FetchedFor::Demand {
+                row.fetched_for = FetchedFor::Demand;
+            }
+            return Known::Entry(row.entry.clone(), before);
+        }
+        match knowledge.absences.get(name) {
+            Some(None) => return Known::Absent { proven: true },
+            Some(Some(until)) if Instant::now() < *until => return Known::Absent { proven: false },
+            _ => {}
+        }
+        // A name too long for Linux is for storage to judge: it has an errno of its own for it.
+        match &knowledge.names {
+            Names::Complete(listing)
+                if listing.settled
+                    && listing.len() <= NAMES_MAX
+                    && name.len() <= NAME_BYTES_MAX
+                    && listing.find(name).is_none() =>
+            {
+                Known::Absent { proven: true }
+            }
+            _ => Known::Nothing,
+        }
+    }
+
+    /// What is known of the listing.
+    pub(super) fn names(&self) -> Names {
+        self.lock().names.clone()
+    }
+
+    /// Keeps a listing; one too large to keep as proof still serves readers of the directory.
+    pub(super) fn learn_listing(&self, listing: &Arc<Listing>) {
+        self.bytes.fetch_add(listing.memory_bytes(), Ordering::Relaxed);
+        self.lock().names = Names::Complete(listing.clone());
+    }
+
+    /// Remembers that names have to be asked one by one.
+    pub(super) fn learn_not_listed(&self) {
+        self.lock().names = Names::OneByOne;
+    }
+
+    /// Whether an absence that storage told for one name holds for the job.
+    pub(super) fn proves_absences(&self) -> bool {
+        match &self.lock().names {
+            Names::OneByOne => false,
+            Names::Complete(listing) => listing.settled && listing.len() <= NAMES_MAX,
+            Names::Unknown => true,
+        }
+    }
+
+    /// Keeps what storage told of `name`.
+    pub(super) fn learn_entry(&self, name: &[u8], entry: &Arc<Entry>, fetched_for: FetchedFor) {
+        let mut knowledge = self.lock();
+        knowledge.absences.remove(name);
+        let row = Row { entry: entry.clone(), fetched_for };
+        if knowledge.entries.insert(name.into(), row).is_none() {
+            let bytes = entry.memory_bytes() + name.len() + ROW_OVERHEAD_BYTES;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps an absence that storage told of `name`: for the job, or until a moment.
+    pub(super) fn learn_absence(&self, name: &[u8], until: Option<Instant>) {
+        let mut knowledge = self.lock();
+        if knowledge.absences.len() >= ABSENCES_MAX {
+            knowledge.absences.clear();
+        }
+        knowledge.absences.insert(name.into(), until);
+        self.bytes.fetch_add(name.len() + ROW_OVERHEAD_BYTES, Ordering::Relaxed);
+    }
+
+    /// Forgets everything about `name`, the listing included since it may lack or hold it.
+    pub(super) fn forget(&self, name: &[u8]) {
+        let mut knowledge = self.lock();
+        knowledge.entries.remove(name);
+        knowledge.absences.remove(name);
+        knowledge.names = Names::Unknown;
+    }
+
+    /// Bytes of memory it takes, for the cache's budget.
+    pub(super) fn memory_bytes(&self) -> usize {
+        256 + self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::ListingEntry;
+
+    fn listing(names: &[&[u8]], settled: bool) -> Arc<Listing> {
+        let entry = |n: &&[u8]| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG };
+        Arc::new(Listing::new(names.iter().map(entry).collect(), settled))
+    }
+
+    #[test]
+    fn only_a_settled_listing_or_storage_itself_proves_an_absence() {
+        let long = vec![b'x'; NAME_BYTES_MAX + 1];
+        let cases: [(&str, Option<bool>, &[u8], bool); 5] = [
+            ("nothing known", None, b"a", false),
+            ("a settled listing lacks it", Some(true), b"a", true),
+            ("a settled listing has it", Some(true), b"here", false),
+            ("the directory had just changed", Some(false), b"a", false),
+            ("a name too long to exist", Some(true), &long, false),
+        ];
+        for (why, settled, name, absent) in cases {
+            let directory = Directory::default();
+            if let Some(settled) = settled {
+                directory.learn_listing(&listing(&[b"here"], settled));
+            }
+            let known = directory.known(name, FetchedFor::Demand);
+            assert_eq!(matches!(known, Known::Absent { .. }), absent, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_absence_without_a_listing_is_believed_for_its_time_only() {
+        let directory = Directory::default();
+        directory.learn_not_listed();
+        directory.learn_absence(b"a", Some(Instant::now() + std::time::Duration::from_secs(3600)));
+        directory.learn_absence(b"b", Some(Instant::now()));
+        assert!(matches!(directory.known(b"a", FetchedFor::Demand), Known::Absent { proven: false }));
+        assert!(matches!(directory.known(b"b", FetchedFor::Demand), Known::Nothing));
+    }
+}

@@ -1,0 +1,96 @@
+//! What fits into the cache's budget: directories and blocks side by side, the least used falling out.
+//!
+//! Not here: when to keep something (`mod.rs`).
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::directory::Directory;
+use crate::file::{Block, BlockIndex, FilePath, Version};
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Directory(FilePath),
+    Block(FilePath, Version, BlockIndex),
+}
+
+#[derive(Clone)]
+enum Value {
+    Directory(Arc<Directory>),
+    Block(Arc<Block>),
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Value> for Bytes {
+    fn weight(&self, key: &Key, value: &Value) -> u64 {
+        let (Key::Directory(path) | Key::Block(path, ..)) = key;
+        let held = match value {
+            Value::Directory(directory) => directory.memory_bytes(),
+            Value::Block(block) => block.len(),
+        };
+        (held + path.relative().len() + size_of::<Key>()) as u64
+    }
+}
+
+/// Everything that is kept. A lookup takes one shard lock, never across a call to another layer.
+pub(super) struct Kept(Cache<Key, Value, Bytes>);
+
+impl Kept {
+    /// Keeps at most about `budget_bytes`.
+    pub(super) fn new(budget_bytes: u64) -> Self {
+        // Directories of some 4 KiB and blocks of up to 256 KiB; only the size of tables rests on this.
+        let items = usize::try_from(budget_bytes / 16_384).unwrap_or(1 << 16).clamp(256, 1 << 16);
+        Kept(Cache::with_weighter(items, budget_bytes, Bytes))
+    }
+
+    /// The directory at `path`, an empty one if nothing is known of it.
+    pub(super) fn directory(&self, path: &FilePath) -> Arc<Directory> {
+        let made = self.0.get_or_insert_with(&Key::Directory(path.clone()), || {
+            Ok::<_, std::convert::Infallible>(Value::Directory(Arc::default()))
+        });
+        match made {
+            Ok(Value::Directory(directory)) => directory,
+            Ok(Value::Block(_)) => unreachable!("a directory's key holds a directory"),
+        }
+    }
+
+    /// The directory at `path` if anything is known of it.
+    pub(super) fn peek_directory(&self, path: &FilePath) -> Option<Arc<Directory>> {
+        match self.0.get(&Key::Directory(path.clone()))? {
+            Value::Directory(directory) => Some(directory),
+            Value::Block(_) => None,
+        }
+    }
+
+    /// Tells the budget that `directory` has grown.
+    pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
+        self.0.insert(Key::Directory(path.clone()), Value::Directory(directory.clone()));
+    }
+
+    /// A block, if it is kept.
+    pub(super) fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Option<Arc<Block>> {
+        match self.0.get(&Key::Block(path.clone(), version, index))? {
+            Value::Block(block) => Some(block),
+            Value::Directory(_) => None,
+        }
+    }
+
+    /// Keeps a block.
+    pub(super) fn keep_block(&self, path: &FilePath, version: Version, index: BlockIndex, block: Arc<Block>) {
+        self.0.insert(Key::Block(path.clone(), version, index), Value::Block(block));
+    }
+
+    /// Lets a block go.
+    pub(super) fn drop_block(&self, path: &FilePath, version: Version, index: BlockIndex) {
+        self.0.remove(&Key::Block(path.clone(), version, index));
+    }
+
+    /// Bytes held now.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+}

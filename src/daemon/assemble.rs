@@ -1,0 +1,111 @@
+//! How one node's service is put together. Read this first.
+//!
+//! A request of the kernel passes, from the top of this list to the bottom, only as far as it must:
+//!
+//! ```text
+//! fuse      kernel protocol <-> calls
+//! view      names, node ids, attributes
+//! cache     listings, absences, blocks this node already has
+//! storage   the job's files
+//! ```
+//!
+//! What changed on storage travels the other way, through `Changes`: the cache forgets the name, and the
+//! kernel is told to look it up again.
+//!
+//! Not here: anything that happens later.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::memory;
+use crate::cache::{Cache, CacheLimits};
+use crate::file::{Changes, ViewId};
+use crate::fuse::{Masked, Serving, Session};
+use crate::holder::estate::{Connection, Estate, Settings, WayIn};
+use crate::profile::recorder::Recorder;
+use crate::storage::{Storage, allow_blocking_here};
+use crate::view::{Layout, NodeTable, Owners, View};
+use std::os::fd::OwnedFd;
+
+/// Threads that read requests: one more than cores, at least 3 and at most 6, so that with one waiting for
+/// storage and one for the kernel another still reads.
+const WORKERS_MIN: usize = 3;
+const WORKERS_MAX: usize = 6;
+
+/// The service, running.
+pub struct Assembled {
+    /// One per FUSE connection.
+    pub sessions: Vec<Session>,
+    /// What this node knows.
+    pub cache: Cache,
+}
+
+/// Puts the layers together over `estate` and begins to serve, or to serve on.
+///
+/// # Errors
+/// A descriptor cannot be duplicated, shared memory cannot be mapped, no thread can be started.
+pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
+    let changes = Changes::default();
+    let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+    let storage = Storage::new(roots, recorder);
+    let limits = CacheLimits {
+        budget_bytes: estate.settings.cache_bytes.unwrap_or_else(memory::default_cache_bytes),
+        absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
+    };
+    let cache = Cache::new(Arc::new(storage), limits, &changes, recorder);
+    let sessions = estate
+        .connections
+        .iter()
+        .map(|connection| serve(estate, connection, &cache, &changes, recorder))
+        .collect::<io::Result<_>>()?;
+    Ok(Assembled { sessions, cache })
+}
+
+fn serve(
+    estate: &Estate,
+    connection: &Connection<OwnedFd>,
+    cache: &Cache,
+    changes: &Changes,
+    recorder: Recorder,
+) -> io::Result<Session> {
+    let only_view = connection.only_view.map(ViewId::new);
+    let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)?;
+    let layout = match only_view {
+        Some(view) => Layout::only(view),
+        None => Layout::at_their_paths(estate.settings.views.iter().map(AsRef::as_ref)),
+    };
+    let owners = owners(&estate.settings);
+    let view = View::new(nodes, layout, owners, Arc::new(cache.clone()), changes.clone(), recorder);
+    let session = crate::fuse::serve(Serving {
+        device: connection.fuse.try_clone()?,
+        requests: File::from(connection.requests.try_clone()?),
+        view: view.clone(),
+        masked: masked(&estate.settings),
+        workers: std::thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get() + 1).clamp(WORKERS_MIN, WORKERS_MAX),
+        blocking: |allowed, body| allow_blocking_here(allowed, body),
+        recorder,
+    })?;
+    let notifier = session.notifier();
+    changes.subscribe(move |change| {
+        if let Some((parent, name)) = view.remembered_as(&change.path) {
+            notifier.forget_entry(parent, &name);
+        }
+    });
+    Ok(session)
+}
+
+fn owners(settings: &Settings) -> Owners {
+    match settings.way_in {
+        WayIn::UserNamespace => {
+            Owners::OnlyCaller { gid: settings.caller.gid, groups: settings.caller.groups.clone() }
+        }
+        _ => Owners::AsTheyAre,
+    }
+}
+
+fn masked(settings: &Settings) -> Masked {
+    let has = |feature: &str| settings.masked.iter().any(|masked| masked == feature);
+    Masked { resend: has("resend"), no_opendir: has("no_opendir") }
+}

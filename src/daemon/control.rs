@@ -1,0 +1,97 @@
+//! The daemon's end of the line to its holder: says when it is ready and when it has ended, writes the report
+//! when asked, and starts a new holder when the line goes dead.
+//!
+//! Not here: what the holder does (`holder::service`), what stands in the report (`report`).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
+use std::time::Duration;
+
+use super::report;
+use crate::cache::Cache;
+use crate::holder::channel::Channel;
+use crate::holder::estate::Estate;
+use crate::holder::messages::{FromDaemon, ToDaemon};
+use crate::holder::restart_holder;
+use crate::profile::recorder::Recorder;
+
+/// Wait before trying again when no holder could be started: 1 s. The daemon serves on meanwhile.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The line to the holder, served by a thread of its own.
+pub(super) struct Control {
+    ending: Arc<AtomicBool>,
+    /// Another descriptor of the line, to say that the daemon has ended.
+    line: Channel,
+}
+
+struct Listener {
+    estate: Estate,
+    recorder: Recorder,
+    cache: Cache,
+    ending: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// Tells the holder that the daemon is ready, and listens to it from now on.
+    pub(super) fn start(estate: Estate, recorder: Recorder, cache: Cache) -> io::Result<Self> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let line = Channel::from(estate.peer.try_clone()?);
+        // A holder that has just died is noticed by the listener.
+        let _ = line.send(&FromDaemon::Ready, &[]);
+        let listener = Listener { estate, recorder, cache, ending: ending.clone() };
+        Builder::new().name("control".into()).spawn(move || listener.listen())?;
+        Ok(Control { ending, line })
+    }
+
+    /// Tells the holder that the kernel has ended every connection.
+    pub(super) fn end(self) {
+        self.ending.store(true, Ordering::SeqCst);
+        let _ = self.line.send(&FromDaemon::Ended, &[]);
+    }
+}
+
+impl Listener {
+    fn listen(mut self) {
+        loop {
+            match self.serve_holder() {
+                Ok(()) if self.ending.load(Ordering::SeqCst) => return,
+                Ok(()) => self.replace_holder(),
+                Err(error) => {
+                    tracing::error!(%error, "the line to the holder is broken");
+                    self.replace_holder();
+                }
+            }
+        }
+    }
+
+    /// Does what the holder asks until it is gone.
+    fn serve_holder(&self) -> io::Result<()> {
+        let line = Channel::from(self.estate.peer.try_clone()?);
+        while let Some((message, _)) = line.receive::<ToDaemon>()? {
+            match message {
+                ToDaemon::Report(outcome) => {
+                    let written = report::write(&self.estate.settings, &self.recorder, self.cache.bytes(), &outcome);
+                    let error = written.err().map(|error| format!("{error:#}"));
+                    line.send(&FromDaemon::Reported { error }, &[])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_holder(&mut self) {
+        tracing::warn!("the holder is gone; starting another");
+        let replaced = restart_holder(&mut self.estate).and_then(|()| {
+            let line: OwnedFd = self.estate.peer.try_clone()?;
+            Channel::from(line).send(&FromDaemon::Ready, &[])
+        });
+        if let Err(error) = replaced {
+            tracing::error!(%error, "no holder could be started");
+            std::thread::sleep(RETRY_AFTER);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How much memory this node's service may take and does take.
+//!
+//! Not here: what the memory is used for (`cache`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The cache's largest default: 4 GiB (DESIGN, section 7).
+const CACHE_BYTES_MAX: u64 = 4 << 30;
+/// What the cache gets if nothing can be learned about the machine: 256 MiB.
+const CACHE_BYTES_UNKNOWN: u64 = 256 << 20;
+/// A "limit" above this is how control groups of version 1 say "none".
+const NO_LIMIT: u64 = 1 << 60;
+
+/// The default of `--cache-bytes`: the least of 4 GiB, a quarter of the memory and an eighth of the tightest
+/// limit of a control group this process is in.
+pub fn default_cache_bytes() -> u64 {
+    let quarter = memory_bytes().map(|bytes| bytes / 4);
+    let eighth = control_group_limit().map(|bytes| bytes / 8);
+    [quarter, eighth].into_iter().flatten().min().unwrap_or(CACHE_BYTES_UNKNOWN).min(CACHE_BYTES_MAX)
+}
+
+/// Largest resident memory this process has had, in bytes.
+pub fn peak_resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    kilobytes(&status, "VmHWM:").unwrap_or(0)
+}
+
+/// Limits glibc's per-thread heaps: with dozens of threads they would hold many times what is in use.
+pub fn use_few_arenas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only sets tunables of the allocator, before threads exist.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        // Blocks of 256 KiB come and go: below this size they stay in the heap instead of being mapped,
+        // zeroed and unmapped each time.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+    }
+}
+
+fn memory_bytes() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+fn kilobytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The tightest memory limit on the way from this process's control group up to the root, of both versions.
+fn control_group_limit() -> Option<u64> {
+    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let limits = membership.lines().filter_map(|line| {
+        let (root, path, file) = control_group_of(line)?;
+        tightest(&root, Path::new(path), file)
+    });
+    limits.min()
+}
+
+/// Where the group in a line of `/proc/self/cgroup` lies, if it can limit memory.
+fn control_group_of(line: &str) -> Option<(PathBuf, &str, &'static str)> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    if controllers.is_empty() {
+        let unified = Path::new("/sys/fs/cgroup/unified");
+        let root = if unified.is_dir() { unified } else { Path::new("/sys/fs/cgroup") };
+        return Some((root.into(), path, "memory.max"));
+    }
+    let memory = controllers.split(',').any(|controller| controller == "memory");
+    memory.then(|| ("/sys/fs/cgroup/memory".into(), path, "memory.limit_in_bytes"))
+}
+
+fn tightest(root: &Path, path: &Path, file: &str) -> Option<u64> {
+    let groups = path.ancestors().filter_map(|group| group.strip_prefix("/").ok());
+    let limits = groups.filter_map(|group| {
+        let text = fs::read_to_string(root.join(group).join(file)).ok()?;
+        text.trim().parse::<u64>().ok().filter(|limit| *limit < NO_LIMIT)
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_limit_on_the_way_up_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("job/step");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("memory.max"), "max\n").unwrap();
+        fs::write(root.path().join("job/memory.max"), "1073741824\n").unwrap();
+        assert_eq!(tightest(root.path(), Path::new("/job/step"), "memory.max"), Some(1 << 30));
+        assert_eq!(tightest(root.path(), Path::new("/other"), "memory.max"), None);
+    }
+
+    #[test]
+    fn groups_of_both_versions_are_found() {
+        let cases = [
+            ("0::/user.slice", Some(("/user.slice", "memory.max"))),
+            ("4:memory:/job", Some(("/job", "memory.limit_in_bytes"))),
+            ("3:cpu,cpuacct:/job", None), // cannot limit memory
+            ("garbage", None),
+        ];
+        for (line, want) in cases {
+            assert_eq!(control_group_of(line).map(|(_, path, file)| (path, file)), want, "{line}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Pieces of a file's content.
+//!
+//! Not here: reading them (`storage`), keeping them (`cache`).
+
+use std::ops::{Deref, Range};
+
+/// Size of a block: 256 KiB; the last block of a file is as long as what is left.
+///
+/// Twice what the kernel asks for at a time (128 KiB, the device readahead that only root raises), so that
+/// every second request finds its bytes; small enough that a page fault in a large library does not fetch
+/// much that is never looked at.
+pub const BLOCK_BYTES: u64 = 256 * 1024;
+
+/// Position of a block in its file: it starts at byte `index * BLOCK_BYTES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockIndex(pub u64);
+
+impl BlockIndex {
+    /// The block that holds byte `offset`.
+    pub fn holding(offset: u64) -> Self {
+        BlockIndex(offset / BLOCK_BYTES)
+    }
+
+    /// The bytes of a file of `size` bytes that this block holds; empty beyond the end.
+    pub fn range(self, size: u64) -> Range<u64> {
+        let start = self.0.saturating_mul(BLOCK_BYTES).min(size);
+        start..start.saturating_add(BLOCK_BYTES).min(size)
+    }
+
+    /// The block after this one.
+    pub fn next(self) -> Self {
+        BlockIndex(self.0 + 1)
+    }
+}
+
+/// The content of one block. Immutable.
+#[derive(Debug)]
+pub struct Block(Box<[u8]>);
+
+impl Block {
+    /// A block of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Block(bytes.into_boxed_slice())
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_clipped_to_the_file() {
+        let cases = [
+            // index, file size, want
+            (0, 10, 0..10),                                        // shorter than a block
+            (1, BLOCK_BYTES + 5, BLOCK_BYTES..BLOCK_BYTES + 5),    // the last, partial one
+            (1, BLOCK_BYTES, BLOCK_BYTES..BLOCK_BYTES),            // at the end: empty, not an error
+            (u64::MAX, 10, 10..10),                                // a hostile index does not wrap
+        ];
+        for (index, size, want) in cases {
+            assert_eq!(BlockIndex(index).range(size), want, "block {index} of {size} bytes");
+        }
+    }
+}

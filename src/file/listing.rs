@@ -1,0 +1,168 @@
+//! Every name of one directory.
+//!
+//! Names are kept in the order of a hash of the name, and that hash is the position that a reader of the
+//! directory resumes from. So a position stays right when the listing was forgotten, read again and has by
+//! then gained or lost names.
+//!
+//! Not here: attributes of the names, which become known one by one (`cache::directory`).
+
+use std::hash::Hasher;
+
+/// Names up to which a listing is kept as proof of absence: 65,536. A larger directory is asked name by name.
+pub const NAMES_MAX: usize = 65_536;
+
+/// Positions below this are taken by `.` and `..`.
+const FIRST_POSITION: u64 = 16;
+
+/// One name of a directory, as `getdents` gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListingEntry {
+    /// The name's bytes.
+    pub name: Box<[u8]>,
+    /// `d_ino`.
+    pub inode: u64,
+    /// `d_type`; `DT_UNKNOWN` where storage does not tell.
+    pub kind: u8,
+}
+
+/// The complete names of one directory at one moment, `.` and `..` left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Sorted by position; positions are unique.
+    rows: Vec<(u64, ListingEntry)>,
+    /// Whether the directory's times were settled when it was read.
+    pub settled: bool,
+}
+
+impl Listing {
+    /// A listing of `entries` in any order.
+    pub fn new(entries: Vec<ListingEntry>, settled: bool) -> Self {
+        let mut rows: Vec<_> = entries.into_iter().map(|e| (position_of(&e.name), e)).collect();
+        rows.sort_unstable_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
+        rows.dedup_by(|b, a| a.1.name == b.1.name);
+        // Two names with one hash: the second moves on by one, as does a third.
+        for i in 1..rows.len() {
+            if rows[i].0 <= rows[i - 1].0 {
+                rows[i].0 = rows[i - 1].0 + 1;
+            }
+        }
+        rows.shrink_to_fit();
+        Listing { rows, settled }
+    }
+
+    /// Number of names.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the directory is empty.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The entry of this name, if the directory has it.
+    pub fn find(&self, name: &[u8]) -> Option<&ListingEntry> {
+        let wanted = position_of(name);
+        let mut i = self.rows.partition_point(|row| row.0 < wanted);
+        // Past colliding names, which follow each other without a gap.
+        let mut expected = wanted;
+        while let Some((position, entry)) = self.rows.get(i) {
+            if *position != expected && *position != wanted {
+                return None;
+            }
+            if *entry.name == *name {
+                return Some(entry);
+            }
+            expected = position + 1;
+            i += 1;
+        }
+        None
+    }
+
+    /// The entries after `position` (0: from the first), each with the position to resume after it.
+    pub fn after(&self, position: u64) -> impl Iterator<Item = (u64, &ListingEntry)> {
+        let start = self.rows.partition_point(|row| row.0 <= position);
+        self.rows[start..].iter().map(|(position, entry)| (*position, entry))
+    }
+
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = &ListingEntry> {
+        self.rows.iter().map(|row| &row.1)
+    }
+
+    /// Bytes of memory it takes, for the cache's budget.
+    pub fn memory_bytes(&self) -> usize {
+        let names: usize = self.rows.iter().map(|row| row.1.name.len().max(16)).sum();
+        size_of::<Self>() + self.rows.capacity() * size_of::<(u64, ListingEntry)>() + names
+    }
+}
+
+/// FNV-1a, so that the position of a name is the same in every process and on every node.
+fn position_of(name: &[u8]) -> u64 {
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    hasher.write(name);
+    // Non-negative as a signed `off_t`, with room above for names that collide.
+    (hasher.finish() >> 2).max(FIRST_POSITION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(name: &[u8]) -> ListingEntry {
+        ListingEntry { name: name.into(), inode: 1, kind: libc::DT_REG }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_found_and_no_other(names in proptest::collection::btree_set(any::<Vec<u8>>(), 0..50), other: Vec<u8>) {
+            let listing = Listing::new(names.iter().map(|n| entry(n)).collect(), true);
+            for name in &names {
+                prop_assert!(listing.find(name).is_some());
+            }
+            prop_assert_eq!(listing.find(&other).is_some(), names.contains(&other));
+        }
+
+        #[test]
+        fn resuming_at_any_position_yields_every_name_once(names in proptest::collection::btree_set(any::<Vec<u8>>(), 0..50), step in 1usize..7) {
+            let listing = Listing::new(names.iter().map(|n| entry(n)).collect(), true);
+            let (mut seen, mut position) = (Vec::new(), 0);
+            loop {
+                let page: Vec<_> = listing.after(position).take(step).collect();
+                let Some(last) = page.last() else { break };
+                position = last.0;
+                seen.extend(page.iter().map(|(_, e)| e.name.to_vec()));
+            }
+            seen.sort();
+            prop_assert_eq!(seen, names.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_reader_that_resumes_sees_old_names_once_though_names_came_and_went() {
+        let before = Listing::new((0..100).map(|i| entry(format!("old{i}").as_bytes())).collect(), true);
+        let half: Vec<_> = before.after(0).take(50).map(|(p, e)| (p, e.name.clone())).collect();
+        let mut later: Vec<_> = (0..100).map(|i| entry(format!("old{i}").as_bytes())).collect();
+        later.extend((0..100).map(|i| entry(format!("new{i}").as_bytes())));
+        let rest = Listing::new(later, true);
+        let seen = half.iter().map(|h| h.1.clone());
+        let rest = rest.after(half[49].0).map(|(_, e)| e.name.clone()).filter(|n| n.starts_with(b"old"));
+        let mut all: Vec<_> = seen.chain(rest).collect();
+        all.sort();
+        let count = all.len();
+        all.dedup();
+        assert_eq!((count, all.len()), (100, 100));
+    }
+}

@@ -1,0 +1,191 @@
+//! The system calls on storage, each counted, each beneath a directory descriptor.
+//!
+//! Names are single components and links are never followed, so no call can leave a view.
+//!
+//! Not here: which descriptor to use (`directories`, `files`); threads (`pool`).
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags};
+use rustix::io::Errno;
+
+use crate::file::{Attributes, Entry, FetchError, FileSystemUsage, ListingEntry, Timestamp};
+use crate::profile::recorder::{Counter, Recorder};
+
+/// Bytes of directory entries read per call: what glibc's largest buffer holds, some 1,000 names.
+const LISTING_BUFFER_BYTES: usize = 32 * 1024;
+
+/// The calls, with the counters they count into.
+#[derive(Clone, Copy)]
+pub(super) struct Calls {
+    recorder: Recorder,
+}
+
+impl Calls {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Calls { recorder }
+    }
+
+    fn count(&self) {
+        self.recorder.count(Counter::StorageMetadata);
+    }
+
+    /// Attributes of `name` in `directory`, and its target if it is a symlink.
+    pub(super) fn entry(&self, directory: impl AsFd, name: &[u8]) -> Result<Entry, FetchError> {
+        self.count();
+        let now = SystemTime::now();
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let statx = rustix::fs::statx(&directory, name, flags, StatxFlags::BASIC_STATS)?;
+        let attributes = attributes_of(&statx);
+        let mut target = None;
+        if attributes.mode & libc::S_IFMT == libc::S_IFLNK {
+            self.count();
+            let bytes = rustix::fs::readlinkat(&directory, name, Vec::new())?.into_bytes();
+            target = Some(bytes.into_boxed_slice());
+        }
+        Ok(Entry { attributes, target, settled: attributes.version().is_settled(now) })
+    }
+
+    /// What is known of a view's root, through its own descriptor.
+    pub(super) fn root_entry(&self, root: impl AsFd) -> Result<Entry, FetchError> {
+        self.count();
+        let now = SystemTime::now();
+        let statx = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let attributes = attributes_of(&statx);
+        Ok(Entry { attributes, target: None, settled: attributes.version().is_settled(now) })
+    }
+
+    /// Attributes of what `descriptor` refers to. Not counted as a call that others wait for: a client
+    /// answers it from what opening the file told it.
+    pub(super) fn attributes(&self, descriptor: impl AsFd) -> Result<Attributes, Errno> {
+        // Without the access time, which reading changes and a client would have to fetch again.
+        let mask = StatxFlags::BASIC_STATS - StatxFlags::ATIME;
+        let statx = rustix::fs::statx(descriptor, c"", AtFlags::EMPTY_PATH, mask)?;
+        Ok(attributes_of(&statx))
+    }
+
+    /// A descriptor of directory `name` that only leads further (O_PATH), without listing it.
+    pub(super) fn descend(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+        self.count();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(directory, name, flags, Mode::empty())
+    }
+
+    /// Opens the file `name` for reading. Never blocks on a FIFO or a device.
+    pub(super) fn open(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+        self.count();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::openat(directory, name, flags, Mode::empty())
+    }
+
+    /// All names of `directory`, and whether it had not changed for a while once they were read.
+    pub(super) fn names(&self, directory: impl AsFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+        self.count();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
+        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BUFFER_BYTES];
+        let mut raw = RawDir::new(&opened, &mut buffer);
+        let mut entries = Vec::new();
+        while let Some(row) = raw.next() {
+            let row = row?;
+            let name = row.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                let kind = row.file_type().as_raw_mode_type();
+                entries.push(ListingEntry { name: name.into(), inode: row.ino(), kind });
+            }
+            if raw.is_buffer_empty() {
+                self.count();
+            }
+        }
+        let now = SystemTime::now();
+        let settled = self.attributes(&opened)?.version().is_settled(now);
+        Ok((entries, settled))
+    }
+
+    /// Reads from byte `offset` until `length` bytes or the end of the file are reached.
+    pub(super) fn read(&self, file: impl AsFd, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
+        let mut bytes: Vec<u8> = Vec::with_capacity(length);
+        while bytes.len() < length {
+            self.recorder.count(Counter::StorageReads);
+            let at = offset + bytes.len() as u64;
+            let room = length - bytes.len();
+            let count = match rustix::io::pread(&file, &mut bytes.spare_capacity_mut()[..room], at) {
+                Ok((filled, _)) => filled.len(),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno),
+            };
+            if count == 0 {
+                break;
+            }
+            // SAFETY: pread initialised `count` bytes right behind the old length.
+            unsafe { bytes.set_len(bytes.len() + count) };
+        }
+        self.recorder.add(Counter::StorageBytes, bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// The figures of `statfs` for the file system `directory` is on.
+    pub(super) fn usage(&self, directory: impl AsFd) -> Result<FileSystemUsage, Errno> {
+        self.count();
+        let figures = rustix::fs::fstatfs(directory)?;
+        Ok(FileSystemUsage {
+            block_bytes: u32::try_from(figures.f_bsize).unwrap_or(4096),
+            blocks: figures.f_blocks,
+            blocks_free: figures.f_bfree,
+            blocks_available: figures.f_bavail,
+            files: figures.f_files,
+            files_free: figures.f_ffree,
+            name_bytes_max: u32::try_from(figures.f_namelen).unwrap_or(255),
+        })
+    }
+}
+
+fn attributes_of(statx: &Statx) -> Attributes {
+    let time = |t: &rustix::fs::StatxTimestamp| Timestamp { seconds: t.tv_sec, nanoseconds: t.tv_nsec };
+    Attributes {
+        inode: statx.stx_ino,
+        mode: u32::from(statx.stx_mode),
+        links: statx.stx_nlink,
+        uid: statx.stx_uid,
+        gid: statx.stx_gid,
+        device: encode_device(statx.stx_rdev_major, statx.stx_rdev_minor),
+        block_size: statx.stx_blksize,
+        size: statx.stx_size,
+        blocks: statx.stx_blocks,
+        accessed: time(&statx.stx_atime),
+        modified: time(&statx.stx_mtime),
+        changed: time(&statx.stx_ctime),
+    }
+}
+
+/// The 32-bit device number of the FUSE protocol, `new_encode_dev` of the kernel's include/linux/kdev_t.h.
+fn encode_device(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+trait RawType {
+    fn as_raw_mode_type(&self) -> u8;
+}
+
+impl RawType for rustix::fs::FileType {
+    /// `d_type`, which is the file type bits of the mode shifted down (`IFTODT`).
+    fn as_raw_mode_type(&self) -> u8 {
+        match self {
+            rustix::fs::FileType::Unknown => libc::DT_UNKNOWN,
+            other => u8::try_from(other.as_raw_mode() >> 12).unwrap_or(libc::DT_UNKNOWN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_are_encoded_as_the_kernel_does() {
+        assert_eq!(encode_device(1, 3), 0x103); // /dev/null
+        assert_eq!(encode_device(259, 0x345), 0x0031_0345); // a minor number over 8 bits
+    }
+}
