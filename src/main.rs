@@ -1,3 +1,7 @@
 //! The `spinney` program: parse, run, end with an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spinney::cli::run()
+}

@@ -1,1 +1,73 @@
-//! (being written)
+//! The command line: flags, help and exit codes. The help is the manual.
+//!
+//! One file per subcommand, each with its flags and a `run` that hands over to the folder that does the work.
+//!
+//! Not here: any of that work.
+
+mod bytes;
+mod completions;
+mod doctor;
+mod man;
+mod processes;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How the whole command line looks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spinney",
+    version,
+    about = "Starts Python, R and other programs on many nodes as fast as on one warm workstation",
+    long_about = LONG_ABOUT,
+    after_help = "Run `spinney run --help` for the main job.",
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Starts Python, R and other dynamically linked programs on many nodes as fast as on one warm workstation.
+
+Put two words in front of the command; nothing else changes:
+
+    srun -N 1024 --ntasks-per-node=8 spinney run -- python3 train.py
+
+The software the command loads is shown through a read-only view at its own path, so that each thing is read from \
+the shared file system once. Everything else is read and written as before.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> ExitCode {
+    if let Some(exit_code) = processes::run_if_asked() {
+        return exit_code;
+    }
+    match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_flags_holds_no_contradiction() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -14,7 +14,8 @@ mod report;
 
 use std::process::ExitCode;
 
-use crate::holder::estate::Estate;
+use crate::holder::estate::{Estate, Settings};
+use crate::holder::messages::RunOutcome;
 use crate::profile::recorder::Recorder;
 
 /// Serves until the kernel has ended every connection.
@@ -35,6 +36,14 @@ pub fn run(estate: Estate) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes the report of a run that had no service, if its settings ask for one.
+///
+/// # Errors
+/// The directory or file cannot be written.
+pub fn report_direct_run(settings: &Settings, outcome: &RunOutcome) -> anyhow::Result<()> {
+    report::write(settings, &Recorder::private(), 0, outcome)
 }
 
 fn prepare() {

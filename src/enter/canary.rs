@@ -14,7 +14,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, set_parent_process_death_signal, waitid,
+};
 
 use super::signals;
 
@@ -29,6 +32,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Canary {
     line: UnixStream,
+    pid: Pid,
 }
 
 impl Canary {
@@ -43,7 +47,7 @@ impl Canary {
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => sit(theirs),
-            _ => Ok(Canary { line: ours }),
+            pid => Ok(Canary { line: ours, pid: Pid::from_raw(pid).ok_or(Errno::CHILD)? }),
         }
     }
 
@@ -53,6 +57,14 @@ impl Canary {
         self.line.write_all(&[u8::try_from(signal).ok()?]).ok()?;
         self.line.read_exact(&mut answer).ok()?;
         Some(answer[0] == 1)
+    }
+}
+
+impl Drop for Canary {
+    /// Kills and reaps it, so that it is gone when the wrapper is, even where nobody reaps orphans.
+    fn drop(&mut self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED));
     }
 }
 

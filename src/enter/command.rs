@@ -55,6 +55,9 @@ impl Command {
     /// One `access` per directory of PATH up to the hit, and one `stat`.
     pub fn find(words: Vec<OsString>, path: Option<&OsStr>) -> Result<Self, CommandError> {
         let name = words.first().cloned().unwrap_or_default();
+        if name.is_empty() {
+            return Err(CommandError::NotFound { name }); // else it would be each directory of PATH itself
+        }
         if name.as_bytes().contains(&b'/') {
             return match executable(Path::new(&name)) {
                 Ok(()) => Ok(Command { file: name.into(), words }),
@@ -66,8 +69,9 @@ impl Command {
             // An empty element means the working directory, in PATH.
             let file = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory }.join(&name);
             match executable(&file) {
-                Ok(()) if !name.is_empty() => return Ok(Command { file, words }),
-                Err(Errno::ACCESS) => refused = Some(Errno::ACCESS),
+                Ok(()) => return Ok(Command { file, words }),
+                // A directory that may not be searched hides what it has; only a file that is seen counts.
+                Err(Errno::ACCESS) if rustix::fs::stat(&file).is_ok() => refused = Some(Errno::ACCESS),
                 _ => {}
             }
         }
@@ -110,7 +114,11 @@ impl CommandError {
 fn executable(file: &Path) -> Result<(), Errno> {
     accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).or_else(|errno| {
         // Before Linux 5.8 there is no such flag in the kernel; the real ids are then as good.
-        if errno == Errno::NOSYS { accessat(CWD, file, Access::EXEC_OK, AtFlags::empty()) } else { Err(errno) }
+        if errno == Errno::NOSYS {
+            accessat(CWD, file, Access::EXEC_OK, AtFlags::empty())
+        } else {
+            Err(errno)
+        }
     })?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::stat(file)?.st_mode);
     if kind.is_file() { Ok(()) } else { Err(Errno::ACCESS) }

@@ -65,7 +65,7 @@ pub fn enter(scenery: &Scenery, holder: &Channel) -> Result<(), EnterError> {
 pub fn await_start(holder: &Channel) -> Result<(), EnterError> {
     match holder.receive::<FromHolder>() {
         Ok(Some((FromHolder::Started, _))) => Ok(()),
-        Ok(_) => Err(EnterError { step: Step::Holder, errno: Errno::CONNRESET }),
+        Ok(_) => Err(EnterError::new(Step::Holder, Errno::CONNRESET)),
         Err(error) => Err(failed(Step::Holder)(error)),
     }
 }

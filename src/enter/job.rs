@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn tasks_of_a_step_agree_and_other_steps_differ() {
-        let task = |step, rank| job(&[("SLURM_JOB_ID", "7"), ("SLURM_STEP_ID", step), ("SLURM_PROCID", rank)]);
+        let task =
+            |step, rank| job(&[("SLURM_JOB_ID", "7"), ("SLURM_STEP_ID", step), ("SLURM_PROCID", rank)]);
         assert_eq!(task("0", "1").name, task("0", "5").name);
         assert_eq!(task("0", "5").rank, 5);
         assert_ne!(task("0", "1").name, task("1", "1").name);

@@ -1,1 +1,163 @@
-//! (being written)
+//! The wrapper around COMMAND: finds or founds the node's service, sends COMMAND inside, waits, leaves.
+//!
+//! One single-threaded process, which stays outside and is COMMAND's parent, in the same process group and
+//! session. It never reads standard input and never writes standard output.
+//!
+//! In reading order: [`plan`] (what is to be done), [`election`] (who founds), [`found`] and [`join`] (the ways
+//! in), [`tenancy`] (while the task is inside), [`ward`] (signals and job control).
+//!
+//! Not here: serving the view (`daemon`), keeping it alive (`holder`).
+
+pub mod canary;
+pub mod command;
+pub mod descriptors;
+pub mod direct;
+pub mod election;
+pub mod failure;
+pub mod found;
+pub mod inherited;
+pub mod inside;
+pub mod job;
+pub mod join;
+pub mod plan;
+pub mod signals;
+pub mod site;
+pub mod step;
+pub mod summary;
+pub mod talk;
+pub mod task;
+pub mod tenancy;
+pub mod views;
+pub mod ward;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::holder::estate::WayIn;
+use election::{Elected, ElectionError, NAMES_MAX};
+use failure::Failure;
+use found::Founded;
+use join::Joined;
+use plan::Plan;
+use talk::Talk;
+use task::End;
+use tenancy::Outcome;
+
+/// How long a task looks for the service of its job before it gives up: 60 s, since a founder on a cold storage
+/// system may take its time to choose the views.
+const SEARCH_MAX: Duration = Duration::from_secs(60);
+
+/// How long it waits for a view that is ending to be gone before it founds one under the next name: 10 s.
+const FADING_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries: 1 ms at first, then more, at most 50 ms.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
+
+/// What the user asks of `spinney run`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// COMMAND and its arguments.
+    pub command: Vec<OsString>,
+    /// `--view`.
+    pub views: Vec<PathBuf>,
+    /// `--mount-under`.
+    pub mount_under: Option<PathBuf>,
+    /// `--way`.
+    pub way: Option<WayIn>,
+    /// `--job`.
+    pub job: Option<String>,
+    /// `--require`.
+    pub require: bool,
+    /// `-q`, `-v`.
+    pub talk: Talk,
+    /// `--report`, absolute.
+    pub report: Option<PathBuf>,
+    /// `--record-args`.
+    pub record_args: bool,
+    /// `--log`, absolute.
+    pub log: Option<PathBuf>,
+    /// `--log-level`.
+    pub log_level: String,
+    /// `--cache-bytes`.
+    pub cache_bytes: Option<u64>,
+    /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
+    pub masked: Vec<String>,
+}
+
+/// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
+pub fn run(request: Request) -> ExitCode {
+    match Plan::make(request).and_then(|plan| carry_out(&plan)) {
+        Ok(Outcome::Task(end)) => end_like(end),
+        Ok(Outcome::Lost) => ExitCode::from(125),
+        Err(failure) => {
+            talk::error(&failure, failure.hint());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
+    if plan.request.way == Some(WayIn::Direct) {
+        return direct::run(plan);
+    }
+    match search(plan)? {
+        Founded::Inside(tenancy) => Ok(tenancy.stay(plan)?),
+        Founded::NothingToShow(_) if plan.request.require => Err(Failure::NoViews),
+        Founded::NothingToShow(warning) => {
+            plan.request.talk.warn(format_args!("{warning}; running the command directly"));
+            direct::run(plan)
+        }
+        Founded::NoWay(attempts) if plan.request.require => Err(Failure::NoWay { attempts }),
+        Founded::NoWay(attempts) => {
+            let why = failure::tell(&attempts);
+            plan.request
+                .talk
+                .warn(format_args!("running the command directly, no way to show a view: {why}"));
+            direct::run(plan)
+        }
+    }
+}
+
+/// Founds the service, or joins it, trying again while others are just founding or ending theirs.
+fn search(plan: &Plan) -> Result<Founded, Failure> {
+    let (mut nth, mut waited, mut pause) = (0, Duration::ZERO, PAUSES[0]);
+    let mut last = None;
+    while waited < SEARCH_MAX {
+        let name = election::nth_name(&plan.name, nth);
+        match election::elect(&name, plan.caller.uid) {
+            Ok(Elected::Founder(listener)) => return found::found(plan, name, listener),
+            Ok(Elected::Member(channel)) => match join::join(plan, name, channel)? {
+                Joined::Inside(tenancy) => return Ok(Founded::Inside(tenancy)),
+                Joined::Fading if waited > FADING_MAX * (nth + 1) && nth + 1 < NAMES_MAX => nth += 1,
+                Joined::Fading | Joined::Gone => {}
+            },
+            Err(error @ ElectionError::Foreign(_)) if nth + 1 < NAMES_MAX => {
+                plan.request.talk.note(error);
+                nth += 1;
+                continue;
+            }
+            Err(ElectionError::Nobody) => last = Some(ElectionError::Nobody),
+            Err(error) => return Err(Failure::Election(Some(error))),
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(PAUSES[1]);
+    }
+    Err(Failure::Election(last))
+}
+
+/// Ends this process as the task ended, so that whoever waits for it cannot tell.
+fn end_like(end: End) -> ExitCode {
+    match end {
+        End::Exited(code) => ExitCode::from(code as u8),
+        End::Killed(signal) => {
+            // The task has left its core file, if one was wanted.
+            let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+            let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+            signals::suffer(signal);
+            ExitCode::from(end.exit_code() as u8)
+        }
+    }
+}

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use libc::{c_int, sigset_t, signalfd_siginfo};
+use libc::{c_int, signalfd_siginfo, sigset_t};
 
 /// Faults: blocking them would turn a crash into silence.
 const FAULTS: [c_int; 6] =

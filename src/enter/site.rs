@@ -110,11 +110,11 @@ mod tests {
     fn the_site_caps_what_the_user_asks_for() {
         let site = |cache_bytes| Site { cache_bytes, ..Site::default() };
         for (cap, asked, want) in [
-            (None, None, None),                 // the daemon decides
-            (None, Some(9), Some(9)),           // no cap
-            (Some(5), None, Some(5)),           // the cap is also the default
-            (Some(5), Some(9), Some(5)),        // capped
-            (Some(5), Some(3), Some(3)),        // below the cap
+            (None, None, None),          // the daemon decides
+            (None, Some(9), Some(9)),    // no cap
+            (Some(5), None, Some(5)),    // the cap is also the default
+            (Some(5), Some(9), Some(5)), // capped
+            (Some(5), Some(3), Some(3)), // below the cap
         ] {
             assert_eq!(site(cap).cap_cache(asked), want);
         }

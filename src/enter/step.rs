@@ -79,17 +79,22 @@ impl Step {
 }
 
 /// The step that failed, and the kernel's reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnterError {
     /// What was being done.
     pub step: Step,
     /// What the kernel said.
     pub errno: Errno,
+    /// What a helper said, which tells more.
+    pub words: Option<String>,
 }
 
 impl fmt::Display for EnterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step.words(), io::Error::from(self.errno))
+        match &self.words {
+            Some(words) => write!(f, "{}: {words}", self.step.words()),
+            None => write!(f, "{}: {}", self.step.words(), io::Error::from(self.errno)),
+        }
     }
 }
 
@@ -97,10 +102,21 @@ impl std::error::Error for EnterError {}
 
 /// Makes an [`EnterError`] of whatever error a step gave.
 pub fn failed<E: Into<io::Error>>(step: Step) -> impl Fn(E) -> EnterError {
-    move |error| EnterError { step, errno: Errno::from_io_error(&error.into()).unwrap_or(Errno::IO) }
+    move |error| {
+        let error: io::Error = error.into();
+        match Errno::from_io_error(&error) {
+            Some(errno) => EnterError::new(step, errno),
+            None => EnterError { words: Some(error.to_string()), ..EnterError::new(step, Errno::IO) },
+        }
+    }
 }
 
 impl EnterError {
+    /// `step` failed with `errno`.
+    pub fn new(step: Step, errno: Errno) -> Self {
+        EnterError { step, errno, words: None }
+    }
+
     /// Sends the word through `pipe`. If nobody listens any more, nobody minds.
     pub fn tell(self, pipe: &OwnedFd) {
         let mut word = [self.step as u8, 0, 0, 0, 0];
@@ -116,7 +132,7 @@ impl EnterError {
             _ => return None,
         };
         let step = Step::ALL.into_iter().find(|known| *known as u8 == step)?;
-        Some(EnterError { step, errno: Errno::from_raw_os_error(i32::from_ne_bytes(errno)) })
+        Some(EnterError::new(step, Errno::from_raw_os_error(i32::from_ne_bytes(errno))))
     }
 }
 
@@ -128,8 +144,8 @@ mod tests {
     fn every_step_is_heard_as_it_was_told() {
         for step in Step::ALL {
             let (reader, writer) = rustix::pipe::pipe().unwrap();
-            let told = EnterError { step, errno: Errno::PERM };
-            told.tell(&writer);
+            let told = EnterError::new(step, Errno::PERM);
+            told.clone().tell(&writer);
             assert_eq!(EnterError::hear(&reader), Some(told));
             drop(writer);
             assert_eq!(EnterError::hear(&reader), None);

@@ -4,6 +4,7 @@
 //! wrapper was given, so Ctrl-C works on the way inside, and dies with its wrapper (`kill -9` of the
 //! wrapper must stop COMMAND as `kill -9` of COMMAND would).
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -50,6 +51,8 @@ pub struct Task {
     pub pid: Pid,
     /// Where it tells what failed.
     pub verdict: OwnedFd,
+    /// Its end, if it was seen while waiting for something else: the kernel tells it only once.
+    end: Cell<Option<End>>,
 }
 
 impl Task {
@@ -70,7 +73,7 @@ impl Task {
                 unsafe { libc::_exit(125) }
             }
             pid => match Pid::from_raw(pid) {
-                Some(pid) => Ok(Task { pid, verdict }),
+                Some(pid) => Ok(Task { pid, verdict, end: Cell::new(None) }),
                 None => Err(Errno::CHILD.into()),
             },
         }
@@ -87,6 +90,16 @@ impl Task {
             return Some(Change::Ended(End::Killed(signal)));
         }
         status.stopping_signal().map(Change::Stopped)
+    }
+
+    /// Keeps its end for [`Self::remembered`].
+    pub fn remember(&self, end: End) {
+        self.end.set(Some(end));
+    }
+
+    /// Its end, if it was kept.
+    pub fn remembered(&self) -> Option<End> {
+        self.end.get()
     }
 
     /// Whether it is stopped at this moment.
@@ -112,11 +125,7 @@ impl Task {
 /// The wrapper is dead already.
 pub fn die_with_wrapper(wrapper: Pid) -> Result<(), EnterError> {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    if getppid() == Some(wrapper) {
-        Ok(())
-    } else {
-        Err(EnterError { step: Step::Orphaned, errno: Errno::SRCH })
-    }
+    if getppid() == Some(wrapper) { Ok(()) } else { Err(EnterError::new(Step::Orphaned, Errno::SRCH)) }
 }
 
 fn begin(signals: &Signals, wrapper: Pid) -> Result<(), EnterError> {

@@ -27,8 +27,21 @@ const NEVER: &[&str] = &["/proc", "/sys", "/dev"];
 /// File systems that are no storage, by the magic of `statfs(2)`: proc, sysfs, devpts, cgroup, cgroup2,
 /// debugfs, tracefs, securityfs, bpf, mqueue, binfmt_misc, selinuxfs, pstore, efivarfs, nsfs.
 const PSEUDO: &[u64] = &[
-    0x9fa0, 0x6265_6572, 0x1cd1, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11,
-    0x1980_0202, 0x4249_4e4d, 0xf97c_ff8c, 0x6165_676c, 0xde5e_81e4, 0x6e73_6673,
+    0x9fa0,
+    0x6265_6572,
+    0x1cd1,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x1980_0202,
+    0x4249_4e4d,
+    0xf97c_ff8c,
+    0x6165_676c,
+    0xde5e_81e4,
+    0x6e73_6673,
 ];
 
 /// A directory that is to be shown.
@@ -85,8 +98,13 @@ impl ViewError {
     /// The remedy.
     pub fn hint(&self) -> &'static str {
         match self {
+            ViewError::Unusable { cause, .. } if cause.raw_os_error() == Some(libc::ENOTCONN) => {
+                "a mount whose server is gone is in the way: take it away with `fusermount3 -u -z DIR`"
+            }
             ViewError::Unusable { .. } => "name an existing directory, such as `--view /opt/env`",
-            ViewError::NotStorage { .. } => "name the directory that holds the software, such as `--view /opt/env`",
+            ViewError::NotStorage { .. } => {
+                "name the directory that holds the software, such as `--view /opt/env`"
+            }
             ViewError::Denied { .. } => "ask your site's staff; the list is in `/etc/spinney.toml`",
             ViewError::MountUnder { .. } => "name an empty directory that is in no view",
             ViewError::TooMany => "name a directory that contains several of them",
@@ -109,6 +127,14 @@ impl View {
             return Err(ViewError::NotStorage { path });
         }
         Ok(View { path, root, reason })
+    }
+
+    /// The same view with a descriptor of its own.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(View { path: self.path.clone(), root: self.root.try_clone()?, reason: self.reason.clone() })
     }
 
     /// What only the founder needs to ask: whether this is storage at all and the site allows it. Returns the
@@ -155,13 +181,16 @@ pub fn collapse(views: Vec<View>) -> (Vec<View>, Vec<String>) {
 ///
 /// # Errors
 /// See [`ViewError`].
-pub fn check_together(views: &[View], under: Option<&Path>) -> Result<(), ViewError> {
-    let bytes: usize = views.iter().map(|view| view.path.as_os_str().len()).sum();
-    if views.len() > VIEWS_MAX || bytes > VIEW_BYTES_MAX {
+pub fn check_together<'a>(
+    views: impl Iterator<Item = &'a View> + Clone,
+    under: Option<&Path>,
+) -> Result<(), ViewError> {
+    let bytes: usize = views.clone().map(|view| view.path.as_os_str().len()).sum();
+    if views.clone().count() > VIEWS_MAX || bytes > VIEW_BYTES_MAX {
         return Err(ViewError::TooMany);
     }
     let Some(under) = under else { return Ok(()) };
-    match views.iter().find(|view| under.starts_with(&view.path) || view.path.starts_with(under)) {
+    match views.clone().find(|view| under.starts_with(&view.path) || view.path.starts_with(under)) {
         Some(view) => Err(ViewError::MountUnder { under: under.into(), view: view.path.clone() }),
         None => Ok(()),
     }
@@ -247,10 +276,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let views = [View::open(&root, String::new()).unwrap()];
-        assert!(check_together(&views, None).is_ok());
-        assert!(check_together(&views, Some(Path::new("/elsewhere"))).is_ok());
+        assert!(check_together(views.iter(), None).is_ok());
+        assert!(check_together(views.iter(), Some(Path::new("/elsewhere"))).is_ok());
         for under in [root.clone(), root.join("x"), root.parent().unwrap().to_owned()] {
-            assert!(check_together(&views, Some(&under)).is_err(), "{}", under.display());
+            assert!(check_together(views.iter(), Some(&under)).is_err(), "{}", under.display());
         }
     }
 }

@@ -27,6 +27,23 @@ pub enum WayIn {
     Direct,
 }
 
+impl WayIn {
+    /// As in flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            WayIn::MountNamespace => "mount-namespace",
+            WayIn::UserNamespace => "user-namespace",
+            WayIn::Fusermount => "fusermount",
+            WayIn::Direct => "direct",
+        }
+    }
+
+    /// Whether tasks live in a mount namespace made for them.
+    pub fn has_namespace(self) -> bool {
+        matches!(self, WayIn::MountNamespace | WayIn::UserNamespace)
+    }
+}
+
 /// The identity that tasks and daemons run under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {

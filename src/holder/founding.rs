@@ -38,7 +38,7 @@ pub fn found(mut estate: Estate) -> io::Result<Service> {
     }
     ledger.ready_seconds = ledger.elapsed_seconds();
     ledger.store(&estate.ledger)?;
-    Service::new(estate, ledger, namespaces, founder)
+    Service::new(estate, ledger, namespaces, founder, daemon)
 }
 
 /// Takes connections and namespaces from the founder's child until it says that this is all.
@@ -102,4 +102,3 @@ fn founder_left() -> Error {
 fn out_of_order() -> Error {
     Error::new(io::ErrorKind::InvalidData, "a message out of order")
 }
-

@@ -1,8 +1,10 @@
 //! The set-uid helper `fusermount3`, for machines where a user may not have a namespace of their own.
 //!
 //! It mounts for the whole node, over a directory that the user owns, and hands back the opened `/dev/fuse`.
-//! With `auto_unmount` it stays in the background until the last copy of the socket it was given is closed, so
-//! nothing stays mounted even if holder and daemon are killed at once.
+//! With `auto_unmount` it stays in the background until the last copy of the socket it was given is closed, and
+//! what is left mounted by a service that was killed is taken away: as far as the helper sees that the mount is dead.
+//! It asks with `stat` (`recheck_ENOTCONN_as_owner` in `fusermount.c`), which the kernel may answer from memory; so the
+//! wrapper, if it lives, unmounts as well.
 //!
 //! The protocol is that of libfuse (`lib/mount.c`, `util/fusermount.c`): a stream socket whose number is in
 //! `_FUSE_COMMFD`, over which one byte with one descriptor comes back.
@@ -18,8 +20,6 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
     socketpair,
 };
-
-use super::estate::Settings;
 
 const PROGRAM: &str = "fusermount3";
 const OPTIONS: &str = "ro,nosuid,nodev,default_permissions,auto_unmount,fsname=spinney,subtype=spinney";
@@ -64,20 +64,20 @@ pub fn mount(point: &Path, more_options: &str) -> io::Result<Mounted> {
     }
 }
 
-/// Asks the helper to take the mount away lazily: open files stay usable, new paths lead to storage. Does not
-/// wait for it.
-///
-/// # Errors
-/// The helper cannot be started.
-pub fn unmount(point: &Path) -> io::Result<()> {
+/// Lazily: open files stay usable, new paths lead to storage. Does not wait for the helper.
+fn unmount(point: &Path) -> io::Result<()> {
     let mut command = Command::new(PROGRAM);
     command.args(["-u", "-z", "-q", "--"]).arg(point);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(drop)
 }
 
-/// Where a service with these settings mounts: once under `--mount-under`, else over each view.
-pub fn mount_points(settings: &Settings) -> Vec<PathBuf> {
-    settings.mount_under.clone().map_or_else(|| settings.views.clone(), |under| vec![under])
+/// Takes all mounts of a service away: the one under `--mount-under`, or that over each view.
+pub fn unmount_all(views: &[PathBuf], mount_under: Option<&PathBuf>) {
+    for point in mount_under.map_or(views, std::slice::from_ref) {
+        if let Err(error) = unmount(point) {
+            tracing::error!(%error, point = %point.display(), "cannot unmount");
+        }
+    }
 }
 
 fn receive_descriptor(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {

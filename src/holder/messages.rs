@@ -114,8 +114,6 @@ pub struct Welcome {
     /// What is shown.
     #[serde(with = "super::paths::list")]
     pub views: Vec<PathBuf>,
-    /// Inode number of the mount namespace the tasks are in, if they are in one of their own.
-    pub mount_namespace: Option<u64>,
 }
 
 /// What a leaving wrapper is told.
@@ -123,6 +121,8 @@ pub struct Welcome {
 pub struct Farewell {
     /// `None` while other wrappers are still here: only the last one sums up.
     pub summary: Option<Summary>,
+    /// Inode number of the mount namespace the tasks are in, if they are in one of their own.
+    pub mount_namespace: Option<u64>,
     /// Why the report could not be written.
     pub report_error: Option<String>,
 }

@@ -8,8 +8,8 @@
 //!
 //! Not here: the founding (`holder::founding`); starting processes (`holder::succession`).
 
-use std::fs::File;
 use std::io;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +57,8 @@ pub struct Service {
     unmounted: bool,
     /// The daemon said that the kernel ended every connection.
     ended: bool,
+    /// The daemon, if it is this process's child; after a restart of the holder it is the parent.
+    daemon: Option<Child>,
     daemon_started: Instant,
     short_lives: u32,
 }
@@ -71,8 +73,10 @@ impl Service {
         ledger: Ledger,
         namespaces: Option<Namespaces>,
         founder: Channel,
+        daemon: Child,
     ) -> io::Result<Self> {
         let mut service = Service::with(estate, ledger)?;
+        service.daemon = Some(daemon);
         service.namespaces = namespaces;
         service.welcome_in(founder);
         Ok(service)
@@ -91,7 +95,7 @@ impl Service {
     }
 
     fn with(estate: Estate, ledger: Ledger) -> io::Result<Self> {
-        let recorder = Recorder::shared(&File::from(estate.counters.try_clone()?))?;
+        let recorder = Recorder::shared(&estate.counters)?;
         Ok(Service {
             estate,
             ledger,
@@ -102,6 +106,7 @@ impl Service {
             report_error: None,
             unmounted: false,
             ended: false,
+            daemon: None,
             daemon_started: Instant::now(),
             short_lives: 0,
         })
@@ -115,7 +120,9 @@ impl Service {
         loop {
             let news = self.wait()?;
             if news.daemon && !self.hear_daemon()? {
-                // The name first, so that whoever sees us end can found anew at once.
+                // Waits until the kernel has reaped it, so that where nobody reaps orphans nothing stays.
+                let _ = self.daemon.map(|mut daemon| daemon.wait());
+                // The name before the connections, so that whoever sees us end can found anew at once.
                 drop(self.estate.listener);
                 return Ok(());
             }
@@ -172,7 +179,7 @@ impl Service {
         }
         tracing::warn!(short_lives = self.short_lives, "the daemon died; starting another");
         self.daemon_started = Instant::now();
-        succession::start_daemon(&mut self.estate)?;
+        self.daemon = Some(succession::start_daemon(&mut self.estate)?);
         self.recorder.count(Counter::FaultsDaemonRestarts);
         if self.guests.count(Standing::Leaving) > 0 {
             self.ask_for_report();
@@ -193,7 +200,7 @@ impl Service {
 
     fn join(&mut self, place: usize) {
         let settings = &self.estate.settings;
-        let in_own_namespace = matches!(settings.way_in, WayIn::MountNamespace | WayIn::UserNamespace);
+        let in_own_namespace = settings.way_in.has_namespace();
         if in_own_namespace && self.namespaces.is_none() {
             let inode = self.ledger.mount_namespace;
             self.namespaces = inode.and_then(|inode| Namespaces::of_any_inside(inode, settings.way_in));
@@ -208,7 +215,6 @@ impl Service {
             way_in: settings.way_in,
             gid: settings.caller.gid,
             views: settings.views.clone(),
-            mount_namespace: self.ledger.mount_namespace,
         });
         let descriptors = self.namespaces.as_ref().map(Namespaces::descriptors).unwrap_or_default();
         if guest.channel.send_now(&welcome, &descriptors).is_ok() {
@@ -234,8 +240,7 @@ impl Service {
         self.guests.at(place).standing = Standing::Leaving;
         self.task_ended(rank, exit_code);
         if self.guests.count(Standing::Present) > 0 {
-            let farewell = FromHolder::Farewell(Farewell { summary: None, report_error: None });
-            self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
+            self.say_farewell(None);
         } else {
             self.ask_for_report();
         }
@@ -281,16 +286,21 @@ impl Service {
         self.deadline = None;
         // If somebody came in meanwhile, that one is now the last and asks again.
         let last = self.guests.count(Standing::Present) == 0;
-        let farewell = Farewell {
-            summary: last.then(|| self.summary()),
-            report_error: self.report_error.take(),
-        };
         if last {
             // Before the farewell, so that a wrapper that hears it sees the end soon.
             self.namespaces = None;
             self.unmount();
         }
-        self.guests.tell(Standing::Leaving, &FromHolder::Farewell(farewell), Standing::Dismissed);
+        self.say_farewell(last.then(|| self.summary()));
+    }
+
+    fn say_farewell(&mut self, summary: Option<Summary>) {
+        let farewell = FromHolder::Farewell(Farewell {
+            summary,
+            mount_namespace: self.ledger.mount_namespace,
+            report_error: self.report_error.take(),
+        });
+        self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
     }
 
     /// With `fusermount3` the kernel does not end the view by itself.
@@ -299,11 +309,8 @@ impl Service {
             return;
         }
         self.unmounted = true;
-        for point in fusermount::mount_points(&self.estate.settings) {
-            if let Err(error) = fusermount::unmount(&point) {
-                tracing::error!(%error, point = %point.display(), "cannot unmount");
-            }
-        }
+        let settings = &self.estate.settings;
+        fusermount::unmount_all(&settings.views, settings.mount_under.as_ref());
     }
 
     fn welcome_in(&mut self, founder: Channel) {

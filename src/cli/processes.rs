@@ -1,0 +1,36 @@
+//! The hidden subcommands that processes of Spinney start each other with.
+//!
+//! They are no part of the flag definitions, so that no help, manual page or completion tells of them, and
+//! starting a holder or daemon does not begin with building all of those.
+
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+use crate::holder::estate::Inventory;
+use crate::holder::succession::{DAEMON_SUBCOMMAND, HOLDER_SUBCOMMAND};
+use crate::{daemon, holder};
+
+/// Becomes holder or daemon if the command line is `spinney holder-process N` or `spinney daemon-process N`, where N
+/// is the number of the inherited descriptor with the manifest.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    let process = match words.next()?.to_str()? {
+        HOLDER_SUBCOMMAND => holder::run,
+        DAEMON_SUBCOMMAND => run_daemon,
+        _ => return None,
+    };
+    let number = words.next()?.to_str()?.parse().ok()?;
+    Some(process(number))
+}
+
+fn run_daemon(manifest: RawFd) -> ExitCode {
+    holder::settle(c"spinney-daemon");
+    // SAFETY: the number was given to this process by `holder::succession`, for nobody else.
+    match unsafe { Inventory::adopt(manifest) } {
+        Ok(estate) => {
+            holder::journal::begin(&estate.settings, "daemon");
+            daemon::run(estate)
+        }
+        Err(_) => ExitCode::FAILURE, // stderr is /dev/null: the holder sees the end of file
+    }
+}

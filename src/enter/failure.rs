@@ -1,0 +1,96 @@
+//! Why `spinney run` did not run COMMAND, what the user can do about it, and the exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::command::CommandError;
+use super::election::ElectionError;
+use super::site::SiteError;
+use super::step::EnterError;
+use super::views::ViewError;
+use crate::holder::estate::WayIn;
+
+/// One reason per variant; who spoke is in its source.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A `--view` or `--mount-under` that cannot be.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// COMMAND is not there or cannot be executed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The site's file.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// `--require`, and no environment was found.
+    #[error("no software environment found for the command")]
+    NoViews,
+    /// `--require` or a fixed `--way`, and no way worked.
+    #[error("no way to show a view: {}", tell(attempts))]
+    NoWay {
+        /// What was tried, in order.
+        attempts: Vec<(WayIn, EnterError)>,
+    },
+    /// The node's service exists, but this task cannot get to it.
+    #[error("cannot join the view of this job on this node: {0}")]
+    Join(EnterError),
+    /// As before: the kernel lets only the founder's group pass.
+    #[error(
+        "cannot join the view of this job on this node: it was founded with group {theirs}, this is {ours}"
+    )]
+    OtherGroup {
+        /// Effective group of the founder.
+        theirs: u32,
+        /// Effective group of this process.
+        ours: u32,
+    },
+    /// Nobody could be elected.
+    #[error("cannot find or found the service of this job on this node")]
+    Election(#[source] Option<ElectionError>),
+    /// Where the report or log is to go.
+    #[error("`{}`: {cause}", path.display())]
+    Output {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The operating system refused something ordinary.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Failure {
+    /// As documented in the help.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::View(_) => 2,
+            Failure::Command(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+
+    /// The remedy, if there is one to name.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Failure::View(error) => Some(error.hint()),
+            Failure::NoViews => Some("name its directory with `--view DIR`"),
+            Failure::NoWay { .. } => Some("`spinney doctor` tells what works here and what to ask for"),
+            Failure::Join(_) => {
+                Some("start all tasks of the job the same way, or give this one its own `--job`")
+            }
+            Failure::OtherGroup { .. } => {
+                Some("start all tasks with the same effective group, or give this one its own `--job`")
+            }
+            Failure::Election(_) => Some("try again with another `--job NAME`"),
+            Failure::Command(_) | Failure::Site(_) | Failure::Output { .. } | Failure::System(_) => None,
+        }
+    }
+}
+
+/// What was tried, for the user: `user-namespace (cannot make a namespace: ...), fusermount (...)`.
+pub fn tell(attempts: &[(WayIn, EnterError)]) -> String {
+    let told: Vec<String> = attempts.iter().map(|(way, error)| format!("{} ({error})", way.name())).collect();
+    told.join(", ")
+}

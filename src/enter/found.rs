@@ -1,0 +1,256 @@
+//! The founder's part: views, holder, and the first task on its way inside.
+//!
+//! Each way in is tried with a holder of its own. If the way fails, closing the connection to that holder is
+//! all it takes to undo it; the listening socket stays, so those who wait in its queue lose nothing but time.
+//!
+//! Not here: the child's steps (`enter::inside`), the holder's part (`holder::founding`).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Child;
+
+use rustix::fs::{MemfdFlags, StatVfsMountFlags};
+
+use super::failure::Failure;
+use super::inside::{self, Scenery};
+use super::plan::{Plan, as_text};
+use super::step::{EnterError, Step, failed};
+use super::task::Task;
+use super::tenancy::Tenancy;
+use super::views::{self, View};
+use super::ward::{Arrival, Ward};
+use crate::environment;
+use crate::holder::channel::Channel;
+use crate::holder::estate::{Manifest, Settings, WayIn};
+use crate::holder::fusermount;
+use crate::holder::ledger::Ledger;
+use crate::holder::messages::ToHolder;
+use crate::holder::succession;
+use crate::profile::recorder::Recorder;
+
+/// Seconds an absence is believed that no listing proves: 1, what libfuse gives entries by default.
+const ABSENCE_TTL_SECONDS: f64 = 1.0;
+
+/// What came of it.
+pub enum Founded {
+    /// The first task is inside.
+    Inside(Box<Tenancy>),
+    /// No environment was found, and what to say of that: nothing was started.
+    NothingToShow(String),
+    /// No way worked: nothing is left of the attempts.
+    NoWay(Vec<(WayIn, EnterError)>),
+}
+
+/// Founds the service of this node.
+///
+/// # Errors
+/// The views are not usable, or COMMAND cannot be executed after all.
+pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Failure> {
+    let (views, nothing) = choose(plan)?;
+    if views.is_empty() {
+        return Ok(Founded::NothingToShow(nothing));
+    }
+    try_outputs(plan)?;
+    let mut ward = Ward::begin()?;
+    let mut attempts = Vec::new();
+    for way in plan.ways() {
+        if way == WayIn::Direct {
+            break;
+        }
+        let attempt = Attempt { plan, way, views: &views, listener: &listener };
+        match attempt.make(&mut ward) {
+            Ok((task, holder, first_holder)) => {
+                plan.request.talk.note(format_args!("way in: {}", way.name()));
+                return Ok(Founded::Inside(Box::new(Tenancy {
+                    name,
+                    ward,
+                    task,
+                    holder: Some(holder),
+                    first_holder: Some(first_holder),
+                    way,
+                    views: views.into_iter().map(|chosen| chosen.view.path).collect(),
+                    mount_under: plan.mount_under.clone(),
+                })));
+            }
+            Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
+            Err(error) => attempts.push((way, error)),
+        }
+    }
+    ward.end();
+    Ok(Founded::NoWay(attempts))
+}
+
+/// A view and the flags of the storage mount it is on.
+struct Chosen {
+    view: View,
+    flags: StatVfsMountFlags,
+}
+
+/// The views named by the user, which must all be right, or those found for COMMAND as far as they are; and
+/// what to say if there are none.
+fn choose(plan: &Plan) -> Result<(Vec<Chosen>, String), Failure> {
+    let talk = plan.request.talk;
+    let mut chosen = Vec::new();
+    let mut nothing = String::new();
+    if plan.views.is_empty() {
+        let views;
+        (views, nothing) = look_around(plan)?;
+        for view in views {
+            match view.check(&plan.site) {
+                Ok(flags) => chosen.push(Chosen { view, flags }),
+                Err(error) => talk.note(error),
+            }
+        }
+    }
+    for view in &plan.views {
+        let flags = view.check(&plan.site)?;
+        chosen.push(Chosen { view: view.try_clone()?, flags });
+    }
+    for Chosen { view, .. } in &chosen {
+        talk.note(format_args!("view: {} ({})", view.path.display(), view.reason));
+    }
+    views::check_together(chosen.iter().map(|chosen| &chosen.view), plan.mount_under.as_deref())?;
+    Ok((chosen, nothing))
+}
+
+/// The environment of COMMAND, opened; what cannot be opened is left out.
+fn look_around(plan: &Plan) -> io::Result<(Vec<View>, String)> {
+    let talk = plan.request.talk;
+    let file = std::path::absolute(&plan.command.file)?;
+    let surroundings = environment::Surroundings::of_this_process()?;
+    let found = environment::find(&file, &plan.command.words[1..], &surroundings);
+    let nothing = found.warning(&file).unwrap_or_else(|| "none of the views found can be used".to_owned());
+    for note in found.notes {
+        talk.note(note);
+    }
+    let mut views = Vec::new();
+    for chosen in found.views {
+        match View::open(&chosen.path, chosen.reason) {
+            Ok(view) => views.push(view),
+            Err(error) => talk.note(error),
+        }
+    }
+    let (views, notes) = views::collapse(views);
+    for note in notes {
+        talk.note(note);
+    }
+    Ok((views, nothing))
+}
+
+/// What is decided for the whole life of a service with these `views`.
+pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a View>) -> Settings {
+    let Plan { request, command, site, job, caller, mount_under, .. } = plan;
+    Settings {
+        job: job.name.clone(),
+        views: views.map(|view| view.path.clone()).collect(),
+        mount_under: mount_under.clone(),
+        way_in,
+        caller: caller.clone(),
+        cache_bytes: site.cap_cache(request.cache_bytes),
+        absence_ttl_seconds: ABSENCE_TTL_SECONDS,
+        log: request.log.clone(),
+        log_level: request.log_level.clone(),
+        report: request.report.clone(),
+        command: as_text(&command.words),
+        record_args: request.record_args,
+        masked: request.masked.clone(),
+    }
+}
+
+/// Tries now where report and log go: afterwards nobody would be there to hear of it.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub fn try_outputs(plan: &Plan) -> Result<(), Failure> {
+    if let Some(path) = &plan.request.report {
+        std::fs::create_dir_all(path).map_err(|cause| Failure::Output { path: path.clone(), cause })?;
+    }
+    if let Some(path) = &plan.request.log {
+        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        log.map_err(|cause| Failure::Output { path: path.clone(), cause })?;
+    }
+    Ok(())
+}
+
+/// One try to get in.
+struct Attempt<'a> {
+    plan: &'a Plan,
+    way: WayIn,
+    views: &'a [Chosen],
+    listener: &'a OwnedFd,
+}
+
+impl Attempt<'_> {
+    /// Starts a holder and sends the first task inside.
+    fn make(&self, ward: &mut Ward) -> Result<(Task, Channel, Child), EnterError> {
+        self.plan.check_identity(self.way)?;
+        let (ours, theirs) = Channel::pair().map_err(failed(Step::Holder))?;
+        let holder = self.start_holder(&theirs).map_err(failed(Step::Holder))?;
+        drop(theirs);
+        let wrapper = rustix::process::getpid();
+        if self.way == WayIn::Fusermount {
+            self.mount_for_all(&ours)?;
+        }
+        let inside = || {
+            let entered = if self.way == WayIn::Fusermount { Ok(()) } else { self.go_inside(&ours) };
+            entered.err().unwrap_or_else(|| self.plan.become_command(wrapper))
+        };
+        let task = Task::fork(&ward.signals, inside).map_err(failed(Step::Holder))?;
+        ward.place_canary();
+        match ward.arrival(&task).map_err(failed(Step::Holder))? {
+            Arrival::Inside => Ok((task, ours, holder)),
+            Arrival::Failed(error) => Err(error),
+        }
+    }
+
+    fn start_holder(&self, founder: &Channel) -> io::Result<Child> {
+        let counters = rustix::fs::memfd_create("spinney-counters", MemfdFlags::CLOEXEC)?;
+        File::from(counters.try_clone()?).set_len(Recorder::SHARED_BYTES)?;
+        let ledger = Ledger::memory()?;
+        let number = |fd: &dyn AsFd| fd.as_fd().as_raw_fd();
+        succession::start_first_holder(&Manifest {
+            settings: settings(self.plan, self.way, self.views.iter().map(|chosen| &chosen.view)),
+            roots: self.views.iter().map(|chosen| number(&chosen.view.root)).collect(),
+            connections: Vec::new(),
+            counters: number(&counters),
+            ledger: number(&ledger),
+            listener: number(self.listener),
+            peer: number(founder),
+        })
+    }
+
+    fn go_inside(&self, holder: &Channel) -> Result<(), EnterError> {
+        let views = self.views.iter().map(|chosen| (chosen.view.path.clone(), chosen.flags)).collect();
+        let scenery = Scenery {
+            way_in: self.way,
+            caller: self.plan.caller.clone(),
+            views,
+            mount_under: self.plan.mount_under.clone(),
+        };
+        inside::enter(&scenery, holder)
+    }
+
+    /// With the set-uid helper the mounts are the whole node's, so the wrapper itself makes them.
+    fn mount_for_all(&self, holder: &Channel) -> Result<(), EnterError> {
+        let (mount, talk) = (failed(Step::Fusermount), failed(Step::Holder));
+        let send = |only_view, mounted: fusermount::Mounted| {
+            let descriptors = [mounted.fuse.as_fd(), mounted.unmounter.as_fd()];
+            holder.send(&ToHolder::Mounted { only_view }, &descriptors)
+        };
+        if let Some(under) = &self.plan.mount_under {
+            let flags = self.views.iter().fold(StatVfsMountFlags::empty(), |all, chosen| all | chosen.flags);
+            let mounted = fusermount::mount(under, views::no_exec_option(flags)).map_err(&mount)?;
+            send(None, mounted).map_err(&talk)?;
+        } else {
+            for (n, Chosen { view, flags }) in self.views.iter().enumerate() {
+                let mounted = fusermount::mount(&view.path, views::no_exec_option(*flags)).map_err(&mount)?;
+                send(Some(n), mounted).map_err(&talk)?;
+            }
+        }
+        holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;
+        inside::await_start(holder)?;
+        holder.send(&ToHolder::Inside, &[]).map_err(talk)
+    }
+}

@@ -1,0 +1,170 @@
+//! What is to be done, decided before anything is started.
+//!
+//! Everything the user named is checked here, so that a mistake is told while nothing is running yet, and all
+//! tasks of a job come to the same decisions from the same flags.
+//!
+//! Not here: what only a founder decides (`enter::found`).
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::Request;
+use super::command::{Command, CommandError};
+use super::failure::Failure;
+use super::job::{self, Job};
+use super::site::{SITE_FILE, Site};
+use super::step::{EnterError, Step, failed};
+use super::task::die_with_wrapper;
+use super::views::{self, View};
+use super::{inherited, views::ViewError};
+use crate::holder::estate::{Caller, WayIn};
+
+/// The decisions.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the user asked for.
+    pub request: Request,
+    /// What to run.
+    pub command: Command,
+    /// What the site allows.
+    pub site: Site,
+    /// Views named by the user, opened; empty: the founder looks for them.
+    pub views: Vec<View>,
+    /// Where to show them, canonical.
+    pub mount_under: Option<PathBuf>,
+    /// Which job this is.
+    pub job: Job,
+    /// Who the task is.
+    pub caller: Caller,
+    /// Name under which the tasks of the job find each other on this node.
+    pub name: String,
+    /// Where COMMAND starts.
+    here: Here,
+}
+
+/// The working directory, twice: inside, its path may lead to the view's copy of it, and that is wanted.
+#[derive(Debug)]
+struct Here {
+    path: Option<PathBuf>,
+    directory: Option<OwnedFd>,
+}
+
+impl Plan {
+    /// Checks `request` and decides.
+    ///
+    /// # Errors
+    /// What the user named is not usable, or COMMAND is not there.
+    pub fn make(mut request: Request) -> Result<Self, Failure> {
+        let command =
+            Command::find(std::mem::take(&mut request.command), std::env::var_os("PATH").as_deref())?;
+        let (site, notes) = Site::load(SITE_FILE.as_ref())?;
+        for note in notes {
+            request.talk.warn(note);
+        }
+        let named: Result<Vec<View>, ViewError> =
+            request.views.iter().map(|path| View::open(path, "named by `--view`".to_owned())).collect();
+        let (views, notes) = views::collapse(named?);
+        for note in notes {
+            request.talk.sum_up(note);
+        }
+        let mount_under = request.mount_under.as_deref().map(views::mount_under).transpose()?;
+        let job = Job::find(request.job.as_deref(), |name| std::env::var(name).ok());
+        let caller = caller()?;
+        let name = name(&request, &views, mount_under.as_ref(), &job, caller.uid);
+        Ok(Plan { request, command, site, views, mount_under, job, caller, name, here: Here::find() })
+    }
+
+    /// The ways to try, best first. Root in a user namespace of its own could not read other users' files.
+    pub fn ways(&self) -> Vec<WayIn> {
+        match self.request.way {
+            Some(way) => vec![way],
+            None if self.caller.uid == 0 => vec![WayIn::MountNamespace, WayIn::Fusermount],
+            None => vec![WayIn::UserNamespace, WayIn::Fusermount],
+        }
+    }
+
+    /// The last steps of a child that is inside; returns only if they fail.
+    pub fn become_command(&self, wrapper: Pid) -> EnterError {
+        // Entering a namespace changed credentials, and the kernel forgot the wish to die with the wrapper.
+        if let Err(orphaned) = die_with_wrapper(wrapper) {
+            return orphaned;
+        }
+        self.here.go();
+        inherited::restore_streams();
+        EnterError::new(Step::Exec, self.command.exec())
+    }
+
+    /// What an exec that ended with `errno` means for the user.
+    pub fn exec_failed(&self, errno: Errno) -> Failure {
+        CommandError::of(self.command.words[0].clone(), errno).into()
+    }
+
+    /// Whether the kernel would let this process use a connection of its own ids.
+    ///
+    /// # Errors
+    /// [`Step::Identity`].
+    pub fn check_identity(&self, way: WayIn) -> Result<(), EnterError> {
+        let same = |ids: [u32; 3], own| ids.iter().all(|id| *id == own);
+        let (users, groups) = all_ids().map_err(failed(Step::Identity))?;
+        if way == WayIn::MountNamespace || (same(users, self.caller.uid) && same(groups, self.caller.gid)) {
+            return Ok(());
+        }
+        Err(EnterError::new(Step::Identity, Errno::PERM))
+    }
+}
+
+impl Here {
+    fn find() -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Here {
+            path: std::env::current_dir().ok(),
+            directory: rustix::fs::open(".", flags, Mode::empty()).ok(),
+        }
+    }
+
+    /// By its path; a directory that has lost its name is at least the same directory.
+    fn go(&self) {
+        let by_path = self.path.as_ref().is_some_and(|path| std::env::set_current_dir(path).is_ok());
+        if let (false, Some(directory)) = (by_path, &self.directory) {
+            let _ = rustix::process::fchdir(directory);
+        }
+    }
+}
+
+fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, uid: u32) -> String {
+    let mut views: Vec<&OsStr> = views.iter().map(|view| view.path.as_os_str()).collect();
+    views.sort();
+    let way = request.way.map_or("any", WayIn::name);
+    let mut parts = vec![OsStr::new(&job.name), OsStr::new(way)];
+    parts.push(under.map_or(OsStr::new(""), |under| under.as_os_str()));
+    parts.extend(views);
+    job::rendezvous(uid, &parts)
+}
+
+fn caller() -> Result<Caller, std::io::Error> {
+    Ok(Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        groups: rustix::process::getgroups()?.into_iter().map(|group| group.as_raw()).collect(),
+    })
+}
+
+/// Real, effective and saved, of user and group.
+fn all_ids() -> std::io::Result<([u32; 3], [u32; 3])> {
+    let (mut users, mut groups) = ([0; 3], [0; 3]);
+    let [u, v, w] = users.each_mut().map(|id| id as *mut u32);
+    let [g, h, i] = groups.each_mut().map(|id| id as *mut u32);
+    // SAFETY: six places to write to, alive for both calls.
+    let answer = unsafe { libc::getresuid(u, v, w) | libc::getresgid(g, h, i) };
+    if answer == 0 { Ok((users, groups)) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// The words of COMMAND for reports: text, whatever bytes they are.
+pub fn as_text(words: &[OsString]) -> Vec<String> {
+    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}

@@ -1,0 +1,199 @@
+//! The wrapper's watch over its task: passes signals on, stops when the task stops, hears when it ends.
+//!
+//! The aim is that nobody notices that there are two processes. A signal for the wrapper alone is passed on, one
+//! for the whole group is not, since the task has it already (`enter::canary`). When the task stops, the
+//! wrapper stops by the same signal, so a shell sees the job stopped for the reason it was; when the
+//! wrapper is continued, so is a task that still stands.
+//!
+//! What cannot be had: SIGSTOP and SIGKILL for the wrapper alone cannot be caught. The first stops only the
+//! wrapper; after the second the kernel kills the task.
+//!
+//! Not here: what is said to the holder meanwhile (`enter::tenancy`).
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use libc::{c_int, signalfd_siginfo};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::canary::Canary;
+use super::signals::{self, Signals};
+use super::step::EnterError;
+use super::task::{Change, End, Task};
+
+/// `si_code` of a signal that the kernel itself sent, such as a terminal's.
+const SI_KERNEL: c_int = 0x80;
+
+/// What the wrapper woke up for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// The task is no more.
+    Ended(End),
+    /// There is something to read from the line.
+    Line,
+}
+
+/// The outcome of going inside.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The task is COMMAND now (or died by a signal on the way, which the watch will tell).
+    Inside,
+    /// A step failed; the child is gone.
+    Failed(EnterError),
+}
+
+/// Holds the wrapper's signals from before the fork to the end.
+pub struct Ward {
+    /// The signals, for the child to put back.
+    pub signals: Signals,
+    canary: Option<Canary>,
+}
+
+impl Ward {
+    /// Begins: from here on no signal takes effect by itself.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn begin() -> io::Result<Self> {
+        Ok(Ward { signals: Signals::block()?, canary: None })
+    }
+
+    /// Ends without a task: signals that came meanwhile take effect.
+    pub fn end(self) {
+        self.signals.restore();
+    }
+
+    /// Places the canary; without one (no process to be had) signals that the kernel sent count as the
+    /// group's, all others as the wrapper's own.
+    pub fn place_canary(&mut self) {
+        self.canary = Canary::place().ok();
+    }
+
+    /// Waits until `task` is inside or has failed.
+    ///
+    /// # Errors
+    /// What `poll` answers.
+    pub fn arrival(&mut self, task: &Task) -> io::Result<Arrival> {
+        let line = std::os::fd::AsFd::as_fd(&task.verdict);
+        match self.next(task, Some(line))? {
+            News::Line => match EnterError::hear(&task.verdict) {
+                Some(error) => {
+                    task.reap();
+                    Ok(Arrival::Failed(error))
+                }
+                None => Ok(Arrival::Inside),
+            },
+            // It has been reaped; what it said before counts.
+            News::Ended(end) => Ok(match EnterError::hear(&task.verdict) {
+                Some(error) => Arrival::Failed(error),
+                None => {
+                    task.remember(end);
+                    Arrival::Inside
+                }
+            }),
+        }
+    }
+
+    /// Waits for news of `task`, or something to read from `line`, passing signals on meanwhile.
+    ///
+    /// # Errors
+    /// What `poll` answers.
+    pub fn next(&mut self, task: &Task, line: Option<BorrowedFd<'_>>) -> io::Result<News> {
+        loop {
+            if let Some(end) = task.remembered() {
+                return Ok(News::Ended(end));
+            }
+            if let Some(end) = self.hear_signals(task) {
+                return Ok(News::Ended(end));
+            }
+            if wait(&self.signals, line, None)? == Woken::Line {
+                return Ok(News::Line);
+            }
+        }
+    }
+
+    /// Waits for something to read from `line` until `deadline`, with no task left to watch. `false`: the
+    /// deadline passed, or the user wants out (Ctrl-C, TERM, a hangup).
+    ///
+    /// # Errors
+    /// What `poll` answers.
+    pub fn linger(&self, line: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+        loop {
+            while let Some(signal) = self.signals.next() {
+                let out = [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP];
+                if out.contains(&number(&signal)) {
+                    return Ok(false);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match wait(&self.signals, Some(line), Some(left))? {
+                Woken::Line => return Ok(true),
+                Woken::Nothing => return Ok(false),
+                Woken::Signal => {}
+            }
+        }
+    }
+
+    /// Does what the signals that have come ask for; returns the end of the task if that is among the news.
+    fn hear_signals(&mut self, task: &Task) -> Option<End> {
+        let (childs, others): (Vec<_>, Vec<_>) =
+            std::iter::from_fn(|| self.signals.next()).partition(|signal| number(signal) == libc::SIGCHLD);
+        // CONT before the news of the stop that it ends: else the wrapper would stop again, with nobody to continue it.
+        for signal in &others {
+            self.pass_on(task, signal);
+        }
+        if childs.is_empty() { None } else { follow(task) }
+    }
+
+    fn pass_on(&mut self, task: &Task, signal: &signalfd_siginfo) {
+        let number = number(signal);
+        let answer = self.canary.as_mut().map(|canary| canary.got_it_too(number));
+        if answer == Some(None) {
+            // It is stopped or dead; a late answer would be taken for another's.
+            self.place_canary();
+        }
+        let has_it = answer.flatten().unwrap_or(signal.ssi_code == SI_KERNEL);
+        // A task that left the group does not have what the group has; if it still stands, it needs this one.
+        if !has_it || (number == libc::SIGCONT && task.is_stopped()) {
+            signals::send(task.number(), number);
+        }
+    }
+}
+
+fn number(signal: &signalfd_siginfo) -> c_int {
+    signal.ssi_signo.cast_signed()
+}
+
+/// Follows the changes of `task`: stops with it, returns how it ended.
+fn follow(task: &Task) -> Option<End> {
+    while let Some(change) = task.change() {
+        match change {
+            Change::Ended(end) => return Some(end),
+            // It may have been continued in between; stopping now would leave a running job that looks stopped.
+            Change::Stopped(signal) if task.is_stopped() => signals::suffer(signal),
+            Change::Stopped(_) => {}
+        }
+    }
+    None
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Woken {
+    Signal,
+    Line,
+    Nothing,
+}
+
+/// Signals come first: the task's last words and its end are told in the order in which they happened.
+fn wait(signals: &Signals, line: Option<BorrowedFd<'_>>, left: Option<Duration>) -> io::Result<Woken> {
+    let mut both = vec![PollFd::new(signals, PollFlags::IN)];
+    both.extend(line.map(|line| PollFd::from_borrowed_fd(line, PollFlags::IN)));
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    rustix::io::retry_on_intr(|| poll(&mut both, timeout.as_ref()))?;
+    Ok(match &both[..] {
+        [signal, ..] if !signal.revents().is_empty() => Woken::Signal,
+        [_, line] if !line.revents().is_empty() => Woken::Line,
+        _ => Woken::Nothing,
+    })
+}
