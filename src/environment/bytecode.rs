@@ -13,8 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::python;
 
+/// From how many modules without bytecode on a user should be told.
+///
+/// A clean installation has a few dozen that cannot be compiled: templates, and test data with old syntax.
+pub const MANY_UNCOMPILED: usize = 100;
+
 /// Modules looked at in a walk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Bytecode {
     /// Modules seen.
     pub modules: usize,

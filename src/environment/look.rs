@@ -19,7 +19,7 @@ use super::bounds;
 
 /// How many paths outside of the system directories one search may ask for.
 ///
-/// A virtual environment needs four, see the table in [`super::find`]. The limit is for the long
+/// A virtual environment needs four, see the table in [`mod@super::find`]. The limit is for the long
 /// `PYTHONPATH` that some module systems build, which a note then reports.
 pub const LOOKS_MAX: usize = 32;
 

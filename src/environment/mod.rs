@@ -2,13 +2,13 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | [`find`] | which directories a command's environment is made of: the views chosen when none is named |
+//! | [`mod@find`] | which directories a command's environment is made of: the views chosen when none is named |
 //! | [`surroundings`] | what a process is started with: variables, directories |
 //! | [`look`] | asking the file system, counted and bounded |
-//! | [`search`] | what was accepted so far, what was left out and why |
-//! | [`program`] | from COMMAND to the interpreter: launchers, `#!` lines, shims |
-//! | [`launcher`], [`shebang`], [`shim`] | the three ways a command names another one |
-//! | [`python`], [`r`], [`named`] | what makes a directory software: interpreters, markers, variables |
+//! | `search` | what was accepted so far, what was left out and why |
+//! | `program` | from COMMAND to the interpreter: launchers, `#!` lines, shims |
+//! | [`launcher`], `shebang`, `shim` | the three ways a command names another one |
+//! | [`python`], `r`, `named` | what makes a directory software: interpreters, markers, variables |
 //! | [`bounds`] | what is never a view |
 //! | [`bytecode`] | modules that every process would compile again |
 //! | [`mounts`] | which file system a path lies on, and whether the network is beneath it |
@@ -31,4 +31,5 @@ mod shim;
 pub mod surroundings;
 
 pub use find::{ChosenView, Found, find};
+pub use program::program_in_path;
 pub use surroundings::Surroundings;

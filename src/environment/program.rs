@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::bounds;
 use super::launcher::{self, Launched};
+use super::look::Disk;
 use super::python;
 use super::r;
 use super::search::Search;
 use super::shebang;
 use super::shim::{self, Shim};
+use super::surroundings::Surroundings;
 
 /// How many launchers, scripts and shims may stand before the real program.
 ///
@@ -167,6 +169,14 @@ pub fn in_path(
         }
     }
     None
+}
+
+/// The path at which a shell would find the command `word`, links not followed.
+///
+/// # Cost
+/// One look per directory of PATH up to the hit.
+pub fn program_in_path(word: &OsStr, around: &Surroundings) -> Option<PathBuf> {
+    in_path(&Search::new(&Disk, around), word, usize::MAX, None)
 }
 
 /// Whether a command of this name is a shell. Its script is not read: what it runs, variables tell.
