@@ -36,10 +36,8 @@ impl Advice {
 
 /// Explains why `way` failed: `stop` is the step the kernel refused, `message` what the run said.
 pub fn explain(way: WayIn, stop: Option<Stop>, message: &str, machine: &Machine) -> Advice {
-    if way == WayIn::Fusermount
-        && let Some(advice) = of_the_helper(message, machine)
-    {
-        return advice;
+    if way == WayIn::Fusermount {
+        return of_the_helper(message, machine);
     }
     match stop.map(|stop| (stop.step, stop.errno)) {
         Some((Step::UnshareUser | Step::MapIds, errno)) => of_user_namespaces(errno, machine),
@@ -171,35 +169,47 @@ fn of_the_mount(errno: i32, machine: &Machine) -> Advice {
     }
 }
 
-/// fusermount3, which has rules of its own (libfuse, util/fusermount.c). `None`: look at the device.
-fn of_the_helper(message: &str, machine: &Machine) -> Option<Advice> {
+/// fusermount3, which has rules of its own (libfuse, util/fusermount.c). It opens the device with root's rights.
+fn of_the_helper(message: &str, machine: &Machine) -> Advice {
     const INSTALL: &str = "install the package `fuse3`, which brings the set-uid helper `fusermount3`";
     let Some(helper) = &machine.fusermount else {
-        return Some(Advice::new("`fusermount3` is not in PATH", INSTALL));
+        return Advice::new("`fusermount3` is not in PATH", INSTALL);
     };
     let path = helper.path.display();
     if !machine.is_root && machine.no_new_privileges {
-        return Some(Advice::without_remedy(
+        return Advice::without_remedy(
             "this job runs with no_new_privs, so the set-uid `fusermount3` gains nothing",
-        ));
+        );
     }
     if !machine.is_root && helper.is_on_nosuid {
         let cause = format!("`{path}` lies on a file system mounted nosuid");
-        return Some(Advice::new(cause, INSTALL));
+        return Advice::new(cause, INSTALL);
     }
     if !machine.is_root && !helper.is_set_uid {
         let ask = format!("chown root {path}; chmod u+s {path}");
-        return Some(Advice::new(format!("`{path}` is not set-uid root"), ask));
+        return Advice::new(format!("`{path}` is not set-uid root"), ask);
+    }
+    if message.contains("could not determine username") {
+        return Advice::new(
+            "this node does not know your user by name, which `fusermount3` insists on",
+            "make users' names known on this node (`getent passwd UID` must answer)",
+        );
     }
     if message.contains("mount_max") {
         let limit = machine.fuse_mount_max.unwrap_or(1000);
         let cause = format!("there are {limit} FUSE mounts already, as many as `/etc/fuse.conf` allows");
-        return Some(Advice::new(
+        return Advice::new(
             cause,
             "sed -i '/^mount_max/d' /etc/fuse.conf; echo mount_max = 10000 >> /etc/fuse.conf",
-        ));
+        );
     }
-    None
+    if !matches!(machine.fuse_device, FuseDevice::Present { .. }) || message.contains("device not found") {
+        return of_the_device(libc::ENODEV, machine);
+    }
+    match message {
+        "" => Advice::without_remedy("`fusermount3` could mount, but the run failed without a word"),
+        _ => Advice::without_remedy(format!("`fusermount3` did not serve: {message}")),
+    }
 }
 
 /// Ubuntu since 23.10: a program needs a profile that names it (apparmor.d(5), `userns`).
@@ -459,9 +469,25 @@ mod tests {
                 "fuse.conf",
                 Some("mount_max"),
             ),
+            // a user of a directory service that this node does not ask
+            (failed("fusermount3: could not determine username"), |_| {}, "by name", Some("getent")),
+            // a rule of the helper's that nobody can help
+            (
+                failed("fusermount3: mounting over filesystem type 0x1 is forbidden"),
+                |_| {},
+                "is forbidden",
+                None,
+            ),
+            // the module is not loaded
+            (
+                failed("fuse: device not found, try 'modprobe fuse' first"),
+                |_| {},
+                "not loaded",
+                Some("modprobe"),
+            ),
             // root needs no set-uid; the device is the next to look at
             (
-                (WayIn::Fusermount, Some((Step::OpenDevice, ENOENT)), ""),
+                failed(""),
                 |m| {
                     m.is_root = true;
                     m.fusermount = helper(false, false);

@@ -7,6 +7,7 @@
 //! | `bounded` | a command that is ended when its time is up |
 //! | [`steps`] | where the kernel stops a way: the same system calls one by one, in a child |
 //! | [`probe`] | what a command inside sees of a path; the other end of a try |
+//! | `helper` | what `fusermount3` says when it is asked itself |
 //! | [`machine`] | what the kernel and the distribution say about themselves |
 //! | [`features`] | optional kernel features, and what is done without them |
 //! | [`advice`] | from a failure to its cause and the one line to ask for |
@@ -21,6 +22,7 @@
 pub mod advice;
 mod bounded;
 pub mod features;
+mod helper;
 pub mod hurts;
 pub mod machine;
 pub mod probe;
@@ -120,6 +122,9 @@ fn examine_way(tries: &Tries, way: WayIn, machine: &Machine) -> WayReport {
         Tried::Worked { seconds } => WayReport::works_in(way, seconds),
         Tried::Failed { message } => {
             let stop = steps::walk(way, tries.directory()).ok().flatten();
+            let helper = machine.fusermount.as_ref().filter(|_| way == WayIn::Fusermount);
+            let refusal = helper.and_then(|helper| helper::refusal(&helper.path, tries.directory()));
+            let message = refusal.unwrap_or(message);
             let advice = advice::explain(way, stop, &message, machine);
             WayReport::failed(way, stop, message, advice)
         }

@@ -50,7 +50,7 @@ pub struct Stop {
 
 /// Takes the steps of `way` over `directory` and returns the first that fails; `None` if all succeed.
 ///
-/// fusermount3 takes them for its caller, with the rights of root: only the device can be looked at.
+/// fusermount3 takes its steps with the rights of root, so none of them can be tried here (`helper`).
 ///
 /// # Errors
 /// When the child could not be made or did not answer.
@@ -107,8 +107,7 @@ impl Plan {
             steps: match way {
                 WayIn::UserNamespace => &STEPS,
                 WayIn::MountNamespace => &STEPS[2..],
-                WayIn::Fusermount => &STEPS[4..5],
-                WayIn::Direct => &[],
+                WayIn::Fusermount | WayIn::Direct => &[],
             },
             maps: [
                 (c"/proc/self/setgroups", b"deny".to_vec()),

@@ -156,12 +156,11 @@ pub fn seen_of<'a>(path: &Path, seen: &'a [Seen]) -> Option<&'a Seen> {
 }
 
 /// The last line that says something, without the program's name before it and without hints after it.
-fn last_words(errors: &[u8]) -> Option<String> {
+pub fn last_words(errors: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(errors);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("hint:"));
-    lines
-        .map(|line| line.trim_start_matches("spinney: ").trim_start_matches("error: ").to_owned())
-        .next_back()
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("spinney: "));
+    let words = lines.filter(|line| !line.is_empty() && !line.starts_with("hint:"));
+    words.map(|line| line.trim_start_matches("error: ").to_owned()).next_back()
 }
 
 #[cfg(test)]
@@ -192,9 +191,9 @@ mod tests {
         let cases = [
             ("exit 0", "did not answer"),                                   // no probe at all
             ("echo 'spinney: cannot mount' >&2; exit 125", "cannot mount"), // its own words
-            ("printf 'error: no FUSE\\nhint: ask\\n' >&2; exit 125", "no FUSE"), // not the hint
-            ("exit 3", "exit status: 3"),                                   // no words
-            ("kill -9 $$", "signal: 9"),                                    // killed
+            ("printf 'spinney: error: no FUSE\\nspinney: hint: ask\\n' >&2; exit 125", "no FUSE"), // not the hint
+            ("exit 3", "exit status: 3"),                                                          // no words
+            ("kill -9 $$", "signal: 9"),                                                           // killed
         ];
         for (script, want) in cases {
             assert!(message(script).contains(want), "{script}: {}", message(script));
