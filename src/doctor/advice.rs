@@ -111,7 +111,7 @@ fn of_the_device(errno: i32, machine: &Machine) -> Advice {
     const FOR_GOOD: &str = "echo fuse > /etc/modules-load.d/fuse.conf";
     match machine {
         Machine { fuse_device: FuseDevice::NotADevice, .. } => {
-            Advice::new("`/dev/fuse` is not a device", "rm -r /dev/fuse; mknod -m 666 /dev/fuse c 10 229")
+            Advice::new("`/dev/fuse` is not a device", "rm -f /dev/fuse; mknod -m 666 /dev/fuse c 10 229")
         }
         Machine { fuse_device: FuseDevice::Missing, container: Some(kind), .. } => {
             Advice::new(format!("`/dev/fuse` is not in this container ({kind})"), FOR_CONTAINERS)
@@ -169,7 +169,7 @@ fn of_the_mount(errno: i32, machine: &Machine) -> Advice {
     }
 }
 
-/// fusermount3, which has rules of its own (libfuse, util/fusermount.c). It opens the device with root's rights.
+/// fusermount3, which has rules of its own (libfuse, util/fusermount.c); `message` is what it said.
 fn of_the_helper(message: &str, machine: &Machine) -> Advice {
     const INSTALL: &str = "install the package `fuse3`, which brings the set-uid helper `fusermount3`";
     let Some(helper) = &machine.fusermount else {
@@ -205,6 +205,9 @@ fn of_the_helper(message: &str, machine: &Machine) -> Advice {
     }
     if !matches!(machine.fuse_device, FuseDevice::Present { .. }) || message.contains("device not found") {
         return of_the_device(libc::ENODEV, machine);
+    }
+    if message.contains("failed to open /dev/fuse: Permission denied") {
+        return of_the_device(libc::EACCES, machine);
     }
     match message {
         "" => Advice::without_remedy("`fusermount3` could mount, but the run failed without a word"),
@@ -477,6 +480,13 @@ mod tests {
                 |_| {},
                 "is forbidden",
                 None,
+            ),
+            // the helper opens the device with its caller's rights
+            (
+                failed("fusermount3: failed to open /dev/fuse: Permission denied"),
+                |m| m.fuse_device = FuseDevice::Present { mode: 0o600 },
+                "mode 0600",
+                Some("chmod 666"),
             ),
             // the module is not loaded
             (

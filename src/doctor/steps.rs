@@ -50,7 +50,7 @@ pub struct Stop {
 
 /// Takes the steps of `way` over `directory` and returns the first that fails; `None` if all succeed.
 ///
-/// fusermount3 takes its steps with the rights of root, so none of them can be tried here (`helper`).
+/// fusermount3 mounts with the rights of root, so its steps cannot be tried here; it is asked itself (`helper`).
 ///
 /// # Errors
 /// When the child could not be made or did not answer.
