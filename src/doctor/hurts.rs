@@ -8,7 +8,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::machine::Machine;
@@ -42,21 +41,6 @@ impl Hurt {
     fn new(what: String, effect: &str, remedy: Option<String>) -> Self {
         Self { what, effect: effect.to_owned(), remedy }
     }
-}
-
-/// Limits on open descriptors; `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DescriptorLimits {
-    /// What processes have.
-    pub soft: Option<u64>,
-    /// What they may raise it to.
-    pub hard: Option<u64>,
-}
-
-/// Those of this process.
-pub fn descriptor_limits() -> DescriptorLimits {
-    let limit = getrlimit(Resource::Nofile);
-    DescriptorLimits { soft: limit.current, hard: limit.maximum }
 }
 
 /// Programs with a set-uid or set-gid bit.
@@ -93,17 +77,17 @@ fn gains_rights(attributes: &Metadata) -> bool {
 }
 
 /// All findings, the machine's first.
-pub fn all(machine: &Machine, descriptors: DescriptorLimits, command: Option<&CommandReport>) -> Vec<Hurt> {
+pub fn all(machine: &Machine, command: Option<&CommandReport>) -> Vec<Hurt> {
     let views = command.map(|command| command.views.as_slice()).unwrap_or_default();
-    let of_machine = [few_descriptors(descriptors), request_timeout(machine)];
+    let of_machine = [few_descriptors(machine), request_timeout(machine)];
     let of_views =
         views.iter().flat_map(|view| [uncompiled(view), useless_set_ids(view), local(view), noexec(view)]);
     of_machine.into_iter().chain(of_views).flatten().collect()
 }
 
-fn few_descriptors(limits: DescriptorLimits) -> Option<Hurt> {
+fn few_descriptors(machine: &Machine) -> Option<Hurt> {
     // The soft limit does not matter: it is raised to the hard one.
-    let hard = limits.hard.filter(|&hard| hard < DESCRIPTORS_WANTED)?;
+    let hard = machine.open_files_hard.filter(|&hard| hard < DESCRIPTORS_WANTED)?;
     Some(Hurt::new(
         format!("at most {hard} open files per process (hard limit)"),
         "a large environment needs more; files that do not fit are opened again and again",
@@ -191,35 +175,34 @@ mod tests {
 
     #[test]
     fn only_what_hurts_is_told() {
-        type Change = fn(&mut ViewReport, &mut Machine, &mut DescriptorLimits);
+        type Change = fn(&mut ViewReport, &mut Machine);
         let cases: [(Change, &[&str]); 8] = [
-            (|_, _, _| {}, &[]), // a good environment on a good machine, a few templates without bytecode
-            (|v, _, _| v.bytecode.uncompiled = 8_000, &["8000 of 9000 modules"]), // installed by uv
+            (|_, _| {}, &[]), // a good environment on a good machine, a few templates without bytecode
+            (|v, _| v.bytecode.uncompiled = 8_000, &["8000 of 9000 modules"]), // installed by uv
             (
-                |v, _, _| v.bytecode = Bytecode { modules: 500, uncompiled: 500, is_cut: true },
+                |v, _| v.bytecode = Bytecode { modules: 500, uncompiled: 500, is_cut: true },
                 &["at least 500 of 500"],
             ), // cut
             (
-                |v, _, _| v.set_ids.programs = vec!["/sw/env/bin/a".into(), "/sw/env/bin/b".into()],
+                |v, _| v.set_ids.programs = vec!["/sw/env/bin/a".into(), "/sw/env/bin/b".into()],
                 &["and 1 more set user"],
             ),
-            (|v, _, _| v.reach = Reach::Local, &["own disk (nfs4)"]), // nothing to gain
-            (|v, _, _| v.is_noexec = true, &["mounted noexec at `/sw`"]), // it would not run at all
-            (|_, m, _| m.fuse_request_timeout_seconds = Some(30), &["after 30 s"]), // a hardened kernel
-            (|_, _, d| d.hard = Some(1_024), &["at most 1024 open files"]), // an old login.conf
+            (|v, _| v.reach = Reach::Local, &["own disk (nfs4)"]), // nothing to gain
+            (|v, _| v.is_noexec = true, &["mounted noexec at `/sw`"]), // it would not run at all
+            (|_, m| m.fuse_request_timeout_seconds = Some(30), &["after 30 s"]), // a hardened kernel
+            (|_, m| m.open_files_hard = Some(1_024), &["at most 1024 open files"]), // an old login.conf
         ];
         for (change, want) in cases {
-            let (mut view, mut machine) = (view(), Machine::default());
-            let mut descriptors = DescriptorLimits { soft: Some(1_024), hard: Some(524_288) };
-            change(&mut view, &mut machine, &mut descriptors);
+            let (mut view, mut machine) =
+                (view(), Machine { open_files_hard: Some(524_288), ..Machine::default() });
+            change(&mut view, &mut machine);
             let command = CommandReport {
                 name: "python3".to_owned(),
                 found_at: None,
                 views: vec![view],
                 notes: Vec::new(),
             };
-            let got: Vec<String> =
-                all(&machine, descriptors, Some(&command)).into_iter().map(|hurt| hurt.what).collect();
+            let got: Vec<String> = all(&machine, Some(&command)).into_iter().map(|hurt| hurt.what).collect();
             assert_eq!(got.len(), want.len(), "{got:?}, not {want:?}");
             assert!(got.iter().zip(want).all(|(got, want)| got.contains(want)), "{got:?}, not {want:?}");
         }

@@ -56,6 +56,10 @@ pub struct Machine {
     pub fuse_request_timeout_seconds: Option<u64>,
     /// The set-uid helper.
     pub fusermount: Option<Fusermount>,
+    /// How many files a process may have open; none: any number.
+    pub open_files_soft: Option<u64>,
+    /// To what a process may raise that.
+    pub open_files_hard: Option<u64>,
     /// `mount_max` in `/etc/fuse.conf`: how many mounts the helper makes for all users.
     pub fuse_mount_max: Option<u64>,
 }
@@ -97,6 +101,7 @@ impl Machine {
     /// The machine this process runs on.
     pub fn of_this_process(around: &Surroundings, mounts: &Mounts) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
+        let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         Self {
             program: std::env::current_exe().unwrap_or_default(),
@@ -105,6 +110,8 @@ impl Machine {
             fuse_device: fuse_device(Path::new("/dev/fuse")),
             fusermount: fusermount(around, mounts),
             container: container(around, &read),
+            open_files_soft: open_files.current,
+            open_files_hard: open_files.maximum,
             ..Self::from_files(kernel, &read)
         }
     }

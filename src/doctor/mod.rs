@@ -104,7 +104,7 @@ pub fn examine(options: &Options) -> anyhow::Result<Report> {
     let best_way = ways.iter().find(|way| way.works()).map(|way| way.way);
     let command = served::examine(&options.command, &around, &mounts);
     let command = command.map(|command| command.tried(&options.executable, best_way));
-    let hurts = hurts::all(&machine, hurts::descriptor_limits(), command.as_ref());
+    let hurts = hurts::all(&machine, command.as_ref());
     let features = features::of_this_kernel(machine.kernel_version);
     Ok(Report::new(ways, best_way, machine, features, command, hurts))
 }

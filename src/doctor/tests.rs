@@ -38,6 +38,8 @@ fn sample() -> report::Report {
         apparmor_restrict_unprivileged_userns: Some(1),
         fuse_device: machine::FuseDevice::Present { mode: 0o666 },
         fuse_in_kernel: true,
+        open_files_soft: Some(1_024),
+        open_files_hard: Some(524_288),
         fusermount: Some(machine::Fusermount {
             path: "/usr/bin/fusermount3".into(),
             is_set_uid: true,
@@ -57,8 +59,7 @@ fn sample() -> report::Report {
         WayReport::works_in(WayIn::Fusermount, 0.0625),
     ];
     let command = Some(sample_command());
-    let limits = hurts::DescriptorLimits { soft: Some(1_024), hard: Some(524_288) };
-    let hurts = hurts::all(&machine, limits, command.as_ref());
+    let hurts = hurts::all(&machine, command.as_ref());
     let mut features = features::of_this_kernel(machine.kernel_version);
     features.iter_mut().take(2).for_each(|called| called.is_here = true); // this kernel may differ
     report::Report::new(ways, Some(WayIn::Fusermount), machine, features, command, hurts)

@@ -44,6 +44,9 @@ pub fn accept_search_paths(search: &mut Search, library: Option<&str>) {
     for entry in search.around.list("PYTHONPATH") {
         accept_package_directory(search, &entry);
     }
+    for prefix in search.around.list("EBPYTHONPREFIXES") {
+        accept_easybuild_prefix(search, &prefix, library);
+    }
     for name in ["R_LIBS", "R_LIBS_USER", "R_LIBS_SITE"] {
         for entry in search.around.list(name) {
             accept_r_library(search, &entry, name);
@@ -74,6 +77,16 @@ fn accept_package_directory(search: &mut Search, entry: &Path) {
             real.display()
         )),
         None => {} // code that is being worked on
+    }
+}
+
+/// EasyBuild's way to name packages: prefixes, from which its Python takes `lib/pythonX.Y/site-packages`.
+fn accept_easybuild_prefix(search: &mut Search, prefix: &Path, library: Option<&str>) {
+    if search.covers(prefix) || library.is_none() {
+        return;
+    }
+    if let Some((prefix, library)) = python::installation(search, prefix, library) {
+        python::accept_prefix(search, prefix, Some(&library), "environment named in `EBPYTHONPREFIXES`");
     }
 }
 

@@ -98,7 +98,8 @@ fn program(search: &mut Search, name: &OsStr, call: Call) -> Step {
     if python::is_interpreter(name) && certain {
         return Step::End(Program::Python(python::Interpreter { command: call.path, real, args: call.args }));
     }
-    match search.looks.start(&call.path).and_then(|start| shebang::read(&start.bytes)) {
+    let start = search.looks.start(&call.path).map(|start| start.bytes).unwrap_or_default();
+    match shebang::read(&start) {
         Some(interpreter) => {
             let args = interpreter.argument.into_iter().chain([call.path.into_os_string()]).chain(call.args);
             Step::To(Call { path: search.around.cwd.join(interpreter.program), args: args.collect() })
@@ -106,6 +107,7 @@ fn program(search: &mut Search, name: &OsStr, call: Call) -> Step {
         None if python::is_interpreter(name) => {
             Step::End(Program::Python(python::Interpreter { command: call.path, real, args: call.args }))
         }
+        None if is_text(&start) => Step::End(Program::Shell),
         None => Step::End(Program::Other(real)),
     }
 }
@@ -177,6 +179,11 @@ pub fn in_path(
 /// One look per directory of PATH up to the hit.
 pub fn program_in_path(word: &OsStr, around: &Surroundings) -> Option<PathBuf> {
     in_path(&Search::new(&Disk, around), word, usize::MAX, None)
+}
+
+/// Whether this is the beginning of a script without a first line: `execvp` gives it to the shell.
+fn is_text(start: &[u8]) -> bool {
+    !start.is_empty() && !start.contains(&0)
 }
 
 /// Whether a command of this name is a shell. Its script is not read: what it runs, variables tell.

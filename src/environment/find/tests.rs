@@ -59,7 +59,7 @@ impl Site {
     }
 
     fn python(&self, prefix: &str, version: &str) {
-        self.program(&format!("{prefix}/bin/python{version}"), "\x7fELF");
+        self.program(&format!("{prefix}/bin/python{version}"), "\x7fELF\0");
         self.link(&format!("{prefix}/bin/python3"), &format!("python{version}"));
         self.directory(&format!("{prefix}/lib/python{version}"));
     }
@@ -76,7 +76,7 @@ impl Site {
 
     fn r(&self, prefix: &str, lib: &str) {
         self.program(&format!("{prefix}/bin/R"), &format!("#!/bin/sh\nR_HOME_DIR=ROOT/{prefix}/{lib}/R\n"));
-        self.program(&format!("{prefix}/bin/Rscript"), "\x7fELF");
+        self.program(&format!("{prefix}/bin/Rscript"), "\x7fELF\0");
         self.directory(&format!("{prefix}/{lib}/R/library/base"));
     }
 
@@ -176,69 +176,105 @@ impl Look for Client {
     }
 }
 
+/// A command line, variables, and the views that follow.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+const VENV_AND_BASE: [&str; 2] = ["sw/env", "sw/python/3.11"];
+const USER_PACKAGES: &str = "home/ada/.local/lib/python3.11";
+const ENV_PATH: (&str, &str) = ("PATH", "ROOT/sw/env/bin:/usr/bin");
+
+fn check(site: &Site, rows: &[Row]) {
+    for (line, variables, want) in rows {
+        let found = site.find(line, variables);
+        assert_eq!(site.views(line, variables), *want, "{line} {variables:?}: {found:?}");
+    }
+}
+
 #[test]
-fn the_environment_of_a_command_is_found() {
+fn an_interpreter_brings_its_environment() {
+    let site = Site::new();
+    site.program("sw/tools/bin/simulate", "\x7fELF\0");
+    site.program("sw/conda/bin/simulate", "\x7fELF\0");
+    check(
+        &site,
+        &[
+            // a virtual environment and its base; its user packages are switched off
+            ("ROOT/sw/env/bin/python3 x.py", &[], &VENV_AND_BASE),
+            // a module's Python: the user's packages are seen, only they are taken from ~/.local
+            ("ROOT/sw/python/3.11/bin/python3 x.py", &[], &["sw/python/3.11", USER_PACKAGES]),
+            ("ROOT/sw/python/3.11/bin/python3 -s x.py", &[], &["sw/python/3.11"]), // switched off by flag
+            ("ROOT/sw/python/3.11/bin/python3 x.py", &[("PYTHONNOUSERSITE", "1")], &["sw/python/3.11"]), // by variable
+            // conda: the environment alone, its base is not needed
+            (
+                "ROOT/sw/conda/envs/ml/bin/python3",
+                &[("CONDA_PREFIX", "ROOT/sw/conda/envs/ml")],
+                &["sw/conda/envs/ml"],
+            ),
+            ("ROOT/sw/conda/bin/simulate", &[], &["sw/conda"]), // a program of conda's
+            ("ROOT/sw/tools/bin/simulate", &[], &[]),           // a program of nobody's
+            // R: its installation; libraries that variables name
+            ("ROOT/sw/R/bin/Rscript x.R", &[], &["sw/R"]),
+            ("ROOT/sw/R/bin/R -f x.R", &[("R_LIBS", "ROOT/sw/bundle:/nowhere")], &["sw/R", "sw/bundle"]),
+        ],
+    );
+}
+
+#[test]
+fn scripts_launchers_and_shells_lead_to_an_interpreter() {
     let site = Site::new();
     site.program("work/job.py", "#!/usr/bin/env python3\n");
     site.program("work/job.sh", "#!/bin/bash\npython3 job.py\n");
+    site.program("work/job", "python3 job.py\n");
     site.program("sw/env/bin/torchrun", "#!ROOT/sw/env/bin/python3\n");
     site.program("sw/env/bin/pip", "#!/bin/sh\n'''exec' \"ROOT/sw/env/bin/python3\" \"$0\" \"$@\"\n' '''\n");
-    site.program("sw/tools/bin/simulate", "\x7fELF");
-    site.program("sw/conda/bin/simulate", "\x7fELF");
-    let env_path = ("PATH", "ROOT/sw/env/bin:/usr/bin");
     let base_path = ("PATH", "ROOT/sw/python/3.11/bin:/usr/bin");
-    let venv_and_base = ["sw/env", "sw/python/3.11"];
-    let user = "home/ada/.local/lib/python3.11";
-    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
-    let cases: &[Row] = &[
-        // a virtual environment and its base; its user packages are switched off
-        ("ROOT/sw/env/bin/python3 x.py", &[], &venv_and_base),
-        // a module's Python: the user's packages are seen, only they are taken from ~/.local
-        ("ROOT/sw/python/3.11/bin/python3 x.py", &[], &["sw/python/3.11", user]),
-        ("ROOT/sw/python/3.11/bin/python3 -s x.py", &[], &["sw/python/3.11"]), // switched off by flag
-        ("ROOT/sw/python/3.11/bin/python3 x.py", &[("PYTHONNOUSERSITE", "1")], &["sw/python/3.11"]), // by variable
-        // conda: the environment alone, its base is not needed
-        (
-            "ROOT/sw/conda/envs/ml/bin/python3",
-            &[("CONDA_PREFIX", "ROOT/sw/conda/envs/ml")],
-            &["sw/conda/envs/ml"],
-        ),
-        ("ROOT/sw/conda/bin/simulate", &[], &["sw/conda"]), // a program of conda's
-        ("ROOT/sw/tools/bin/simulate", &[], &[]),           // a program of nobody's
-        // scripts
-        ("ROOT/sw/env/bin/torchrun x.py", &[], &venv_and_base), // its first line
-        ("ROOT/sw/env/bin/pip list", &[], &venv_and_base),      // pip's way around long first lines
-        ("ROOT/work/job.py", &[env_path], &venv_and_base),      // through env and PATH
-        // launchers
-        ("/usr/bin/env A=1 python3 x.py", &[env_path], &venv_and_base),
-        ("/usr/bin/time -v nice -n 5 python3 x.py", &[env_path], &venv_and_base), // two in a row
-        ("/usr/bin/env PATH=ROOT/sw/env/bin python3", &[("PATH", "/usr/bin")], &venv_and_base), // PATH it sets
-        ("/usr/bin/env nothing-of-this-name", &[env_path], &[]),                                // not in PATH
-        // shells: the active environment, else the python3 in PATH
-        ("/bin/bash job.sh", &[("VIRTUAL_ENV", "ROOT/sw/env"), env_path], &venv_and_base),
-        ("ROOT/work/job.sh", &[("CONDA_PREFIX", "ROOT/sw/conda")], &["sw/conda"]),
-        ("/bin/bash -c python3", &[base_path], &["sw/python/3.11", user]),
-        // R: its installation; libraries that variables name
-        ("ROOT/sw/R/bin/Rscript x.R", &[], &["sw/R"]),
-        ("ROOT/sw/R/bin/R -f x.R", &[("R_LIBS", "ROOT/sw/bundle:/nowhere")], &["sw/R", "sw/bundle"]),
-        // variables
-        (
-            "ROOT/sw/env/bin/python3",
-            &[("PYTHONPATH", "ROOT/sw/bundle/lib/python3.11/site-packages")],
-            &["sw/env", "sw/python/3.11", "sw/bundle"],
-        ),
-        ("ROOT/sw/env/bin/python3", &[("PYTHONPATH", "ROOT/sw/tools")], &venv_and_base), // no environment
-        ("ROOT/sw/tools/bin/simulate", &[("LD_LIBRARY_PATH", "ROOT/sw/conda/lib:/usr/lib")], &["sw/conda"]),
-        ("ROOT/sw/tools/bin/simulate", &[("PYTHONHOME", "ROOT/sw/python/3.11")], &["sw/python/3.11"]), // embedded
-    ];
-    for (line, variables, want) in cases {
-        assert_eq!(
-            site.views(line, variables),
-            *want,
-            "{line} {variables:?}: {:?}",
-            site.find(line, variables)
-        );
-    }
+    check(
+        &site,
+        &[
+            // scripts
+            ("ROOT/sw/env/bin/torchrun x.py", &[], &VENV_AND_BASE), // its first line
+            ("ROOT/sw/env/bin/pip list", &[], &VENV_AND_BASE),      // pip's way around long first lines
+            ("ROOT/work/job.py", &[ENV_PATH], &VENV_AND_BASE),      // through env and PATH
+            // launchers
+            ("/usr/bin/env A=1 python3 x.py", &[ENV_PATH], &VENV_AND_BASE),
+            ("/usr/bin/time -v nice -n 5 python3 x.py", &[ENV_PATH], &VENV_AND_BASE), // two in a row
+            ("/usr/bin/env PATH=ROOT/sw/env/bin python3", &[("PATH", "/usr/bin")], &VENV_AND_BASE), // PATH it sets
+            ("/usr/bin/env nothing-of-this-name", &[ENV_PATH], &[]), // not in PATH
+            // shells: the active environment, else the python3 in PATH
+            ("/bin/bash job.sh", &[("VIRTUAL_ENV", "ROOT/sw/env"), ENV_PATH], &VENV_AND_BASE),
+            ("ROOT/work/job.sh", &[("CONDA_PREFIX", "ROOT/sw/conda")], &["sw/conda"]),
+            ("ROOT/work/job", &[("CONDA_PREFIX", "ROOT/sw/conda")], &["sw/conda"]), // no first line
+            ("/bin/bash -c python3", &[base_path], &["sw/python/3.11", USER_PACKAGES]),
+        ],
+    );
+}
+
+#[test]
+fn variables_name_environments_and_nothing_else() {
+    let site = Site::new();
+    site.program("sw/tools/bin/simulate", "\x7fELF\0");
+    check(
+        &site,
+        &[
+            (
+                "ROOT/sw/env/bin/python3",
+                &[("PYTHONPATH", "ROOT/sw/bundle/lib/python3.11/site-packages")],
+                &["sw/env", "sw/python/3.11", "sw/bundle"],
+            ),
+            ("ROOT/sw/env/bin/python3", &[("PYTHONPATH", "ROOT/sw/tools")], &VENV_AND_BASE), // no environment
+            (
+                "ROOT/sw/python/3.11/bin/python3 -s",
+                &[("EBPYTHONPREFIXES", "ROOT/sw/bundle")],
+                &["sw/python/3.11", "sw/bundle"],
+            ),
+            (
+                "ROOT/sw/tools/bin/simulate",
+                &[("LD_LIBRARY_PATH", "ROOT/sw/conda/lib:/usr/lib")],
+                &["sw/conda"],
+            ),
+            ("ROOT/sw/tools/bin/simulate", &[("PYTHONHOME", "ROOT/sw/python/3.11")], &["sw/python/3.11"]), // embedded
+        ],
+    );
 }
 
 #[test]
@@ -328,7 +364,7 @@ fn a_home_named_through_a_link_is_still_the_home() {
 #[test]
 fn copied_interpreters_belong_to_their_configurations_base() {
     let site = Site::new();
-    site.program("sw/copies/bin/python3", "\x7fELF");
+    site.program("sw/copies/bin/python3", "\x7fELF\0");
     site.program("sw/copies/pyvenv.cfg", "home = ROOT/sw/python/3.11/bin\nversion = 3.11.7\n");
     assert_eq!(site.views("ROOT/sw/copies/bin/python3", &[]), ["sw/copies", "sw/python/3.11"]);
 }
