@@ -11,10 +11,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{StandIn, Start};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -193,6 +195,29 @@ fn a_hanging_storage_answers_when_it_no_longer_hangs() {
 }
 
 #[test]
+fn a_task_that_waits_for_a_killable_storage_can_be_killed() {
+    let (backing, _) = stand_in(1);
+    let mut stand_in = Start { is_killable: true, ..Start::of(backing.path()) }.start().unwrap();
+    let module = stand_in.mount().join("lib/module.py");
+    assert_eq!(fs::read(&module).unwrap(), b"x = 1\n");
+    assert_eq!(fs::read(stand_in.mount().join("large")).unwrap(), vec![7; 4 << 20]);
+    stand_in.drop_caches();
+    stand_in.command("hang on");
+    let mut reader = Command::new("cat").arg(&module).spawn().unwrap();
+    wait_until(|| stand_in.counters()["held"] == 1);
+    // A signal that does not end the task must not end its wait either.
+    signal(&reader, Signal::CONT);
+    thread::sleep(Duration::from_millis(200));
+    assert!(reader.try_wait().unwrap().is_none());
+    signal(&reader, Signal::TERM);
+    let start = Instant::now();
+    assert!(!reader.wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    stand_in.command("hang off");
+    assert_eq!(fs::read(&module).unwrap(), b"x = 1\n");
+}
+
+#[test]
 fn a_part_of_the_storage_can_hang() {
     let (_backing, mut stand_in) = stand_in(1);
     let root = stand_in.mount().to_owned();
@@ -297,6 +322,10 @@ fn ask_at_once(root: &Path, n: usize) -> Duration {
 fn attributes(m: &fs::Metadata) -> impl PartialEq + std::fmt::Debug + use<> {
     let times = (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
     ((m.ino(), m.mode(), m.nlink(), m.uid(), m.gid()), (m.rdev(), m.size(), m.blocks()), times)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
 }
 
 fn wait_until(mut so: impl FnMut() -> bool) {

@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use fuser::{
     BackgroundSession, Config, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, MountOption, Notifier, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request, Session, SessionACL,
+    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request, Session, SessionACL,
 };
 use rustix::fs::{OFlags, RawDir};
 
 use crate::counters::{Counters, Kind};
+use crate::device::{CONTENT_MAX, Device, between};
 use crate::nodes::{NodeTable, file_type};
 use crate::server::{Call, Server};
 
@@ -38,6 +40,15 @@ const BACKGROUND_MAX: u16 = 64;
 /// Bytes of names taken from the backing directory at a time.
 const NAMES_BUFFER: usize = 32 << 10;
 
+/// How long a task waits for an answer that does not come.
+#[derive(Debug, Clone, Copy)]
+pub enum Waits {
+    /// Even if it is killed: what `fuser` can do.
+    TillAnswered,
+    /// Till it is killed, as on Lustre and NFS; each call takes some 20 µs more.
+    TillKilled,
+}
+
 /// A mount that is served.
 pub struct Mount {
     /// Where it is.
@@ -45,13 +56,13 @@ pub struct Mount {
     /// What it has asked.
     pub counters: Arc<Counters>,
     nodes: Arc<NodeTable>,
-    notifier: Notifier,
+    device: Device,
     _session: BackgroundSession,
 }
 
 impl Mount {
     /// Mounts `backing` at `path` as another client of `server`.
-    pub fn new(server: Arc<Server>, backing: &Path, path: &Path) -> io::Result<Self> {
+    pub fn new(server: Arc<Server>, backing: &Path, path: &Path, waits: Waits) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let nodes = Arc::new(NodeTable::new(backing)?);
         let client = Client { server, counters: counters.clone(), nodes: nodes.clone() };
@@ -64,10 +75,19 @@ impl Mount {
         ];
         config.acl = SessionACL::All;
         config.n_threads = Some(THREADS);
-        let session = Session::new(client, path, &config)?;
-        let notifier = session.notifier();
+        let (session, device) = match waits {
+            Waits::TillAnswered => {
+                let session = Session::new(client, path, &config)?;
+                let device = Device::new(session.as_fd().try_clone_to_owned()?);
+                (session, device)
+            }
+            Waits::TillKilled => {
+                let (socket, device) = between(path)?;
+                (Session::from_fd(client, socket, SessionACL::All, config)?, device)
+            }
+        };
         let session = session.spawn()?;
-        Ok(Self { path: path.to_owned(), counters, nodes, notifier, _session: session })
+        Ok(Self { path: path.to_owned(), counters, nodes, device, _session: session })
     }
 
     /// Makes the kernel forget everything that nothing has open.
@@ -75,12 +95,12 @@ impl Mount {
         let all = self.nodes.all();
         // A forgotten entry takes what is beneath it along, so those of the root suffice for all that is idle.
         for (_, _, name) in all.iter().filter(|(_, parent, _)| *parent == INodeNo::ROOT) {
-            let _ = self.notifier.inval_entry(INodeNo::ROOT, name);
+            self.device.forget_entry(INodeNo::ROOT, name);
         }
-        let _ = self.notifier.inval_inode(INodeNo::ROOT, 0, 0);
+        self.device.forget_content(INodeNo::ROOT);
         for (ino, parent, name) in self.nodes.all() {
-            let _ = self.notifier.inval_entry(parent, &name);
-            let _ = self.notifier.inval_inode(ino, 0, 0);
+            self.device.forget_entry(parent, &name);
+            self.device.forget_content(ino);
         }
     }
 
@@ -88,13 +108,13 @@ impl Mount {
     pub fn changed(&self, path: &Path) {
         let parent = path.parent().map(|parent| self.nodes.number_of(parent));
         if let (Some(Ok(parent)), Some(name)) = (parent, path.file_name()) {
-            let _ = self.notifier.inval_entry(INodeNo(parent), name);
-            let _ = self.notifier.inval_inode(INodeNo(parent), 0, 0);
+            self.device.forget_entry(INodeNo(parent), name);
+            self.device.forget_content(INodeNo(parent));
             let old = self.nodes.all().into_iter().filter(|(_, p, n)| p.0 == parent && n == name);
-            old.for_each(|(ino, _, _)| drop(self.notifier.inval_inode(ino, 0, 0)));
+            old.for_each(|(ino, _, _)| self.device.forget_content(ino));
         }
         if let Ok(ino) = self.nodes.number_of(path) {
-            let _ = self.notifier.inval_inode(INodeNo(ino), 0, 0);
+            self.device.forget_content(INodeNo(ino));
         }
     }
 }
@@ -171,6 +191,9 @@ impl Filesystem for Client {
             let _ = config.add_capabilities(capability);
         }
         let _ = config.set_max_background(BACKGROUND_MAX);
+        // As much as the kernel sends at a time, though nothing is ever written: whoever reads the device must have
+        // room for it.
+        let _ = config.set_max_write(CONTENT_MAX as u32);
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 mod control;
 mod counters;
 mod delay;
+mod device;
 mod mount;
 mod nodes;
 mod server;
@@ -24,7 +25,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::control::Control;
-use crate::mount::Mount;
+use crate::mount::{Mount, Waits};
 use crate::server::{Server, Settings};
 
 /// Serve DIR at each MOUNT, as the nodes' clients of one shared file system would.
@@ -48,6 +49,9 @@ struct Flags {
     /// how far the kernel reads ahead, in KiB; its default of 128 is also that of an NFS client
     #[arg(long, value_name = "KIB", default_value_t = 128)]
     read_ahead_kib: u64,
+    /// let a task that waits for an answer be killed, as on Lustre and NFS; costs each call some 20 µs
+    #[arg(long)]
+    killable: bool,
     /// end as soon as standard input does, that is with the process that started this one
     #[arg(long)]
     while_stdin: bool,
@@ -94,7 +98,7 @@ fn main() -> anyhow::Result<()> {
 fn mount_all(server: &Arc<Server>, backing: &Path, flags: &Flags) -> anyhow::Result<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::new();
     for path in &flags.mounts {
-        match mount_one(server, backing, path, flags.read_ahead_kib) {
+        match mount_one(server, backing, path, flags) {
             Ok(mount) => mounts.push(mount),
             Err(error) => {
                 mounts.iter().for_each(|mount| unmount(&mount.path));
@@ -105,15 +109,11 @@ fn mount_all(server: &Arc<Server>, backing: &Path, flags: &Flags) -> anyhow::Res
     Ok(mounts)
 }
 
-fn mount_one(
-    server: &Arc<Server>,
-    backing: &Path,
-    path: &Path,
-    read_ahead_kib: u64,
-) -> anyhow::Result<Mount> {
+fn mount_one(server: &Arc<Server>, backing: &Path, path: &Path, flags: &Flags) -> anyhow::Result<Mount> {
     let path = path.canonicalize()?;
-    let mount = Mount::new(server.clone(), backing, &path)?;
-    if let Err(error) = set_read_ahead(&path, read_ahead_kib) {
+    let waits = if flags.killable { Waits::TillKilled } else { Waits::TillAnswered };
+    let mount = Mount::new(server.clone(), backing, &path, waits)?;
+    if let Err(error) = set_read_ahead(&path, flags.read_ahead_kib) {
         unmount(&path);
         return Err(error).context("set how far the kernel reads ahead");
     }
