@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, run, start_command, text, wait_for};
+use crate::ground::{Ground, Job, run, text, wait_for};
 use crate::memory::{DAEMON, Process, processes};
 use crate::rows::Figure;
 
@@ -103,7 +102,7 @@ pub fn during_checksums(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
 
 /// A job that runs a command beside a prober of the view.
 struct Probed {
-    child: Child,
+    job: Job,
     before: HashSet<Process>,
     _scratch: tempfile::TempDir,
     out: String,
@@ -117,8 +116,8 @@ fn probed_job(ground: &Ground, command: &[String]) -> anyhow::Result<Probed> {
     words.extend_from_slice(command);
     let inside = ground.inside(&["probe", &out, &text(&ground.tree), &text(file)], &words);
     let before = processes(&ground.spinney);
-    let child = start_command(&ground.with_spinney(&ground.tree, &[], &inside))?;
-    Ok(Probed { child, before, _scratch: scratch, out })
+    let job = Job::start(&ground.with_spinney(&ground.tree, &[], &inside))?;
+    Ok(Probed { job, before, _scratch: scratch, out })
 }
 
 impl Probed {
@@ -131,7 +130,7 @@ impl Probed {
     }
 
     fn end(self) -> anyhow::Result<(std::process::Output, Value)> {
-        let output = self.child.wait_with_output()?;
+        let output = self.job.end()?;
         let probe =
             fs::read(&self.out).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
         Ok((output, serde_json::from_slice(&probe)?))
@@ -141,7 +140,7 @@ impl Probed {
 /// Kills one daemon after the other while the job lasts, and says how many.
 fn kill_repeatedly(ground: &Ground, probed: &mut Probed, kills_max: usize) -> anyhow::Result<usize> {
     let mut killed = HashSet::new();
-    while killed.len() < kills_max && probed.child.try_wait()?.is_none() {
+    while killed.len() < kills_max && !probed.job.is_over() {
         let since = Instant::now();
         if let Ok(daemon) = probed.daemon(ground)
             && killed.insert(daemon.pid)

@@ -4,12 +4,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+
+/// How long one command may take: 300 s. The slowest, W on the busiest storage, takes 45 s natively.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Prepared paths and settings.
 pub struct Ground {
@@ -112,22 +118,68 @@ pub fn run(command: &[String]) -> anyhow::Result<Run> {
 /// Runs a command and lets it end as it may.
 pub fn run_whatever(command: &[String]) -> anyhow::Result<Run> {
     let start = Instant::now();
-    let output = start_command(command)?.wait_with_output()?;
+    let output = Job::start(command)?.end()?;
     Ok(Run { seconds: start.elapsed().as_secs_f64(), output })
 }
 
-/// Starts a command whose output is kept.
-pub fn start_command(command: &[String]) -> anyhow::Result<std::process::Child> {
-    let child = Command::new(&command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Python must not be led elsewhere, nor told to leave bytecode alone, by who runs the benchmark.
-        .env_remove("PYTHONPATH")
-        .env_remove("PYTHONHOME")
-        .spawn();
-    child.with_context(|| format!("cannot start `{}`", command[0]))
+/// A command that is running. Dropped, or after [`PATIENCE`], it is killed with all it started in its process group:
+/// a measurement that fails must not leave anything to disturb the next.
+pub struct Job {
+    child: Option<Child>,
+}
+
+impl Job {
+    /// Starts a command whose output is kept.
+    pub fn start(command: &[String]) -> anyhow::Result<Self> {
+        let child = Command::new(&command[0])
+            .args(&command[1..])
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Python must not be led elsewhere, nor told to leave bytecode alone, by who runs the benchmark.
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME")
+            .spawn();
+        let child = child.with_context(|| format!("cannot start `{}`", command[0]))?;
+        Ok(Self { child: Some(child) })
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Waits for its end and gives what it wrote.
+    pub fn end(mut self) -> anyhow::Result<Output> {
+        let child = self.child.take().expect("it is taken here only");
+        let group = child.id();
+        let (is_over, watched) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if watched.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                kill_group(group);
+            }
+        });
+        let output = child.wait_with_output();
+        drop(is_over);
+        let _ = watchdog.join();
+        Ok(output?)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            kill_group(child.id());
+            let _ = child.wait();
+        }
+    }
+}
+
+fn kill_group(leader: u32) {
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// Reads `run.json` of a report, waiting for it a little: another process may still be writing it.

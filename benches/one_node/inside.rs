@@ -110,8 +110,7 @@ fn probe(out: &str, tree: &Path, file: &Path, command: &[String]) -> anyhow::Res
 /// Asks what no cache of the kernel can answer: names never asked before, and bytes just thrown out.
 fn probe_until(is_done: &AtomicBool, tree: &Path, path: &Path) -> anyhow::Result<serde_json::Value> {
     let file = File::open(path)?;
-    let mut right = vec![0; 4096];
-    file.read_exact_at(&mut right, 0)?;
+    let right = fs::read(path)?;
     let (mut stall, mut probes, mut wrong) = (Duration::ZERO, 0, Vec::new());
     while !is_done.load(Relaxed) {
         let start = Instant::now();

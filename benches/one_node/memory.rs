@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::ground::{Ground, start_command, text, wait_for};
+use crate::ground::{Ground, Job, text, wait_for};
 use crate::rows::Figure;
 
 /// The hidden subcommands that the processes of a node run under.
@@ -36,17 +36,14 @@ fn after(ground: &Ground, row: &'static str, view: &Path, what: &[String]) -> an
     command.extend_from_slice(what);
     let held = ground.inside(&["hold", &text(&ready), &text(&go)], &command);
     let before = processes(&ground.spinney);
-    let mut child = start_command(&ground.with_spinney(view, CACHE, &held))?;
-    let ready = wait_for("the command to be done", 300, || {
-        let is_over = child.try_wait().is_ok_and(|status| status.is_some());
-        (ready.exists() || is_over).then(|| ready.exists())
-    });
+    let mut job = Job::start(&ground.with_spinney(view, CACHE, &held))?;
+    wait_for("the command to be done", 120, || (ready.exists() || job.is_over()).then_some(()))?;
     let seen: Vec<Process> =
         processes(&ground.spinney).into_iter().filter(|process| !before.contains(process)).collect();
     let figure = sum(row, &seen);
     fs::write(go, "")?;
-    let output = child.wait_with_output()?;
-    ensure!(ready? && output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = job.end()?;
+    ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(vec![figure?])
 }
 
@@ -86,12 +83,11 @@ pub fn processes(spinney: &Path) -> HashSet<Process> {
     pids.filter_map(|pid: u32| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut words = command.split(|byte| *byte == 0);
-        let program = words.next()?;
-        let is_ours = Path::new(std::str::from_utf8(program).ok()?).file_name() == spinney.file_name()
-            || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == spinney);
-        let word = words.next()?;
+        let word = words.nth(1)?;
         let role = [DAEMON, HOLDER].into_iter().find(|role| role.as_bytes() == word)?;
-        is_ours.then_some(Process { pid, role })
+        // By the file, not the name: somebody else's may be running meanwhile.
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        (exe == spinney).then_some(Process { pid, role })
     })
     .collect()
 }
