@@ -13,12 +13,14 @@
 //! | [`cache`] | what this node already knows |
 //! | [`storage`] | reading the shared file system |
 //! | [`environment`] | what software an environment consists of |
+//! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`profile`] | counting |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
 pub mod cache;
 pub mod cli;
 pub mod daemon;
+pub mod doctor;
 pub mod enter;
 pub mod environment;
 pub mod file;

@@ -87,6 +87,9 @@ impl Inner {
         if before == FetchedFor::Nobody {
             self.recorder.count(Counter::AheadUsed);
         }
+        if self.ahead.pace.is_quick() {
+            return;
+        }
         match entry.attributes.kind() {
             FileKind::Directory => self.guess_listing(path),
             FileKind::Regular => self.guess_content(path, entry),
@@ -127,6 +130,9 @@ impl Inner {
 
     /// A directory in use was listed: its other names are likely to be asked for.
     pub(super) fn sweep(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Listing) {
+        if self.ahead.pace.is_quick() {
+            return;
+        }
         let pycache: &[u8] = b"__pycache__";
         if listing.find(pycache).is_some() {
             self.ahead.push_first(Candidate::Listing(path.join(pycache)));
@@ -216,7 +222,7 @@ mod tests {
             b"core.extra.cpython-311.pyc",
             b"other.cpython-311.pyc",
         ];
-        let rows = names.iter().map(|n| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG });
+        let rows = names.iter().map(|n| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG, entry: None });
         let listing = Listing::new(rows.collect(), true);
         assert_eq!(bytecode_of(b"core.py", &listing), Some(names[1]));
         assert_eq!(bytecode_of(b"missing.py", &listing), None);

@@ -93,16 +93,16 @@ impl Directory {
             _ => {}
         }
         // A name too long for Linux is for storage to judge: it has an errno of its own for it.
-        match &knowledge.names {
-            Names::Complete(listing)
-                if listing.settled
-                    && listing.len() <= NAMES_MAX
-                    && name.len() <= NAME_BYTES_MAX
-                    && listing.find(name).is_none() =>
-            {
+        let Names::Complete(listing) = &knowledge.names else { return Known::Nothing };
+        match listing.find(name) {
+            Some(row) => match &row.entry {
+                Some(entry) => Known::Entry(entry.clone(), FetchedFor::Demand),
+                None => Known::Nothing,
+            },
+            None if listing.settled && listing.len() <= NAMES_MAX && name.len() <= NAME_BYTES_MAX => {
                 Known::Absent { proven: true }
             }
-            _ => Known::Nothing,
+            None => Known::Nothing,
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
     use crate::file::ListingEntry;
 
     fn listing(names: &[&[u8]], settled: bool) -> Arc<Listing> {
-        let entry = |n: &&[u8]| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG };
+        let entry = |n: &&[u8]| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG, entry: None };
         Arc::new(Listing::new(names.iter().map(entry).collect(), settled))
     }
 

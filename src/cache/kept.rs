@@ -18,7 +18,8 @@ enum Key {
 
 #[derive(Clone)]
 enum Value {
-    Directory(Arc<Directory>),
+    /// With its size when it was last weighed: a weight must not change while the table has it.
+    Directory(Arc<Directory>, usize),
     Block(Arc<Block>),
 }
 
@@ -29,7 +30,7 @@ impl Weighter<Key, Value> for Bytes {
     fn weight(&self, key: &Key, value: &Value) -> u64 {
         let (Key::Directory(path) | Key::Block(path, ..)) = key;
         let held = match value {
-            Value::Directory(directory) => directory.memory_bytes(),
+            Value::Directory(_, bytes) => *bytes,
             Value::Block(block) => block.len(),
         };
         (held + path.relative().len() + size_of::<Key>()) as u64
@@ -50,10 +51,12 @@ impl Kept {
     /// The directory at `path`, an empty one if nothing is known of it.
     pub(super) fn directory(&self, path: &FilePath) -> Arc<Directory> {
         let made = self.0.get_or_insert_with(&Key::Directory(path.clone()), || {
-            Ok::<_, std::convert::Infallible>(Value::Directory(Arc::default()))
+            let directory = Arc::<Directory>::default();
+            let bytes = directory.memory_bytes();
+            Ok::<_, std::convert::Infallible>(Value::Directory(directory, bytes))
         });
         match made {
-            Ok(Value::Directory(directory)) => directory,
+            Ok(Value::Directory(directory, _)) => directory,
             Ok(Value::Block(_)) => unreachable!("a directory's key holds a directory"),
         }
     }
@@ -61,21 +64,22 @@ impl Kept {
     /// The directory at `path` if anything is known of it.
     pub(super) fn peek_directory(&self, path: &FilePath) -> Option<Arc<Directory>> {
         match self.0.get(&Key::Directory(path.clone()))? {
-            Value::Directory(directory) => Some(directory),
+            Value::Directory(directory, _) => Some(directory),
             Value::Block(_) => None,
         }
     }
 
     /// Tells the budget that `directory` has grown.
     pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
-        self.0.insert(Key::Directory(path.clone()), Value::Directory(directory.clone()));
+        let value = Value::Directory(directory.clone(), directory.memory_bytes());
+        self.0.insert(Key::Directory(path.clone()), value);
     }
 
     /// A block, if it is kept.
     pub(super) fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Option<Arc<Block>> {
         match self.0.get(&Key::Block(path.clone(), version, index))? {
             Value::Block(block) => Some(block),
-            Value::Directory(_) => None,
+            Value::Directory(..) => None,
         }
     }
 

@@ -19,6 +19,10 @@ const MIN: u32 = 1;
 /// Calls on demand between two steps up.
 const CALLS_PER_STEP: u32 = 2;
 
+/// What demand waits at most when storage answers out of this node's memory: 100 µs, a call and two thread
+/// switches.
+const QUICK_NS: u64 = 100_000;
+
 /// The present limit and what it rests on.
 pub(super) struct Pace {
     ahead_max: AtomicU32,
@@ -47,18 +51,23 @@ impl Pace {
         self.ahead_max.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether storage answers out of this node's memory anyway: nothing is then worth fetching ahead.
+    pub(super) fn is_quick(&self) -> bool {
+        self.usual_ns.load(Ordering::Relaxed) < QUICK_NS
+    }
+
     /// Learns from a job on demand that took `time` on storage. Concurrent callers may lose an update,
     /// which only makes the average a little older.
     pub(super) fn demand_took(&self, time: Duration) {
         let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        if sample < 50_000 {
-            return; // answered from the node's memory: says nothing about the server
-        }
         let usual = match self.usual_ns.load(Ordering::Relaxed) {
             0 => sample,
             old => old - old / 8 + sample / 8,
         };
         self.usual_ns.store(usual, Ordering::Relaxed);
+        if sample < QUICK_NS {
+            return; // answered out of this node's memory: says nothing about the server
+        }
         let best = match self.best_ns.load(Ordering::Relaxed) {
             0 => sample,
             old => (old + old / 128).min(sample),

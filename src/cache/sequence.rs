@@ -11,8 +11,8 @@ use crate::file::{BlockIndex, FilePath, Version};
 
 /// Files whose readers are followed: 256.
 const FOLLOWED_MAX: usize = 256;
-/// Blocks read ahead at most: 16, that is 4 MiB, one Lustre request or two milliseconds at 2 GB/s.
-const WINDOW_MAX: u64 = 16;
+/// Blocks read ahead at most: 32, that is 4 MiB, one Lustre request or two milliseconds at 2 GB/s.
+const WINDOW_MAX: u64 = 32;
 
 /// The last place each of the followed files was read at.
 pub(super) struct Sequences(Cache<(FilePath, Version), Arc<AtomicU64>>);

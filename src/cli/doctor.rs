@@ -20,7 +20,14 @@ pub struct DoctorArgs {
     pub command: Vec<OsString>,
 }
 
-/// Examines the machine.
-pub fn run(_args: DoctorArgs) -> ExitCode {
-    ExitCode::FAILURE
+/// Examines the machine: 0 if at least one way works.
+pub fn run(args: DoctorArgs) -> ExitCode {
+    let options = crate::doctor::Options::new(args.json, args.command);
+    match crate::doctor::run(options, &mut std::io::stdout().lock()) {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            eprintln!("spinney: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -4,11 +4,15 @@
 //! starting a holder or daemon does not begin with building all of those.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::holder::estate::Inventory;
 use crate::holder::succession::{DAEMON_SUBCOMMAND, HOLDER_SUBCOMMAND};
-use crate::{daemon, holder};
+use crate::{daemon, doctor, holder};
+
+/// The hidden subcommand that the doctor runs inside a view.
+const PROBE_SUBCOMMAND: &str = "doctor-probe";
 
 /// Becomes holder or daemon if the command line is `spinney holder-process N` or `spinney daemon-process N`, where N
 /// is the number of the inherited descriptor with the manifest.
@@ -17,10 +21,21 @@ pub fn run_if_asked() -> Option<ExitCode> {
     let process = match words.next()?.to_str()? {
         HOLDER_SUBCOMMAND => holder::run,
         DAEMON_SUBCOMMAND => run_daemon,
+        PROBE_SUBCOMMAND => return Some(run_probe(words.map(PathBuf::from).collect())),
         _ => return None,
     };
     let number = words.next()?.to_str()?.parse().ok()?;
     Some(process(number))
+}
+
+fn run_probe(paths: Vec<PathBuf>) -> ExitCode {
+    match doctor::probe::run(&paths, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run_daemon(manifest: RawFd) -> ExitCode {

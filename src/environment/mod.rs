@@ -1,31 +1,35 @@
-//! (being written)
-#![allow(missing_docs)]
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-pub struct Surroundings;
-impl Surroundings {
-    pub fn of_this_process() -> std::io::Result<Self> {
-        Ok(Surroundings)
-    }
-}
-pub struct ChosenView {
-    pub path: PathBuf,
-    pub reason: String,
-}
-pub struct Found {
-    pub views: Vec<ChosenView>,
-    pub notes: Vec<String>,
-}
-impl Found {
-    pub fn warning(&self, command: &Path) -> Option<String> {
-        self.views.is_empty().then(|| {
-            format!(
-                "found no environment of `{}` to serve (hint: name its directory with `--view DIR`)",
-                command.display()
-            )
-        })
-    }
-}
-pub fn find(_: &Path, _: &[OsString], _: &Surroundings) -> Found {
-    Found { views: vec![], notes: vec![] }
-}
+//! What software an environment consists of, and where it lies.
+//!
+//! | file | knows |
+//! |---|---|
+//! | [`mod@find`] | which directories a command's environment is made of: the views chosen when none is named |
+//! | [`surroundings`] | what a process is started with: variables, directories |
+//! | [`look`] | asking the file system, counted and bounded |
+//! | `search` | what was accepted so far, what was left out and why |
+//! | `program` | from COMMAND to the interpreter: launchers, `#!` lines, shims |
+//! | [`launcher`], `shebang`, `shim` | the three ways a command names another one |
+//! | [`python`], `r`, `named` | what makes a directory software: interpreters, markers, variables |
+//! | [`bounds`] | what is never a view |
+//! | [`bytecode`] | modules that every process would compile again |
+//! | [`mounts`] | which file system a path lies on, and whether the network is beneath it |
+//!
+//! Not here: serving a view. This folder never names the data path.
+
+pub mod bounds;
+pub mod bytecode;
+pub mod find;
+pub mod launcher;
+pub mod look;
+pub mod mounts;
+mod named;
+mod program;
+pub mod python;
+mod r;
+mod search;
+mod shebang;
+mod shim;
+pub mod surroundings;
+
+pub use find::{ChosenView, Found, find};
+pub use program::program_in_path;
+pub use surroundings::Surroundings;

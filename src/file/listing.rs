@@ -4,9 +4,14 @@
 //! directory resumes from. So a position stays right when the listing was forgotten, read again and has by
 //! then gained or lost names.
 //!
-//! Not here: attributes of the names, which become known one by one (`cache::directory`).
+//! Attributes may come along where they cost next to nothing; the rest become known one by one.
+//!
+//! Not here: what is known of single names (`cache::directory`).
 
 use std::hash::Hasher;
+use std::sync::Arc;
+
+use super::Entry;
 
 /// Names up to which a listing is kept as proof of absence: 65,536. A larger directory is asked name by name.
 pub const NAMES_MAX: usize = 65_536;
@@ -23,6 +28,8 @@ pub struct ListingEntry {
     pub inode: u64,
     /// `d_type`; `DT_UNKNOWN` where storage does not tell.
     pub kind: u8,
+    /// What else was learned on the way, if it is settled.
+    pub entry: Option<Arc<Entry>>,
 }
 
 /// The complete names of one directory at one moment, `.` and `..` left out.
@@ -92,8 +99,11 @@ impl Listing {
 
     /// Bytes of memory it takes, for the cache's budget.
     pub fn memory_bytes(&self) -> usize {
-        let names: usize = self.rows.iter().map(|row| row.1.name.len().max(16)).sum();
-        size_of::<Self>() + self.rows.capacity() * size_of::<(u64, ListingEntry)>() + names
+        let beside = |row: &ListingEntry| {
+            row.name.len().max(16) + row.entry.as_ref().map_or(0, |entry| entry.memory_bytes() + 16)
+        };
+        let rows = self.rows.capacity() * size_of::<(u64, ListingEntry)>();
+        size_of::<Self>() + rows + self.iter().map(beside).sum::<usize>()
     }
 }
 
@@ -122,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(name: &[u8]) -> ListingEntry {
-        ListingEntry { name: name.into(), inode: 1, kind: libc::DT_REG }
+        ListingEntry { name: name.into(), inode: 1, kind: libc::DT_REG, entry: None }
     }
 
     proptest! {

@@ -33,7 +33,6 @@ opcodes! {
 }
 
 pub(super) const INIT_ASYNC_READ: u64 = 1 << 0;
-pub(super) const INIT_EXPORT_SUPPORT: u64 = 1 << 4;
 pub(super) const INIT_DO_READDIRPLUS: u64 = 1 << 13;
 pub(super) const INIT_NO_OPEN_SUPPORT: u64 = 1 << 17;
 pub(super) const INIT_PARALLEL_DIROPS: u64 = 1 << 18;
@@ -47,8 +46,12 @@ pub(super) const INIT_HAS_RESEND: u64 = 1 << 39;
 pub(super) const OPEN_KEEP_CACHE: u32 = 1 << 1;
 pub(super) const OPEN_CACHE_DIR: u32 = 1 << 3;
 
+/// The ioctl that asks for terminal settings (asm-generic/ioctls.h; the same on x86_64 and aarch64).
+pub(super) const TCGETS: u32 = 0x5401;
+
 pub(super) const NOTIFY_INVAL_INODE: i32 = 2;
 pub(super) const NOTIFY_INVAL_ENTRY: i32 = 3;
+pub(super) const NOTIFY_STORE: i32 = 4;
 pub(super) const NOTIFY_RESEND: i32 = 7;
 
 /// In front of every request.
@@ -216,6 +219,23 @@ pub(super) struct NotifyInvalInode {
     pub(super) node: u64,
     pub(super) offset: i64,
     pub(super) length: i64,
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct IoctlIn {
+    pub(super) handle: u64,
+    pub(super) flags: u32,
+    pub(super) command: u32,
+}
+
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct NotifyStore {
+    pub(super) node: u64,
+    pub(super) offset: u64,
+    pub(super) size: u32,
+    pub(super) padding: u32,
 }
 
 #[cfg(test)]

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use super::abi::{NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, NOTIFY_RESEND, NotifyInvalEntry, NotifyInvalInode, OutHeader};
-use crate::view::NodeId;
+use super::abi::{
+    NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, NOTIFY_RESEND, NOTIFY_STORE, NotifyInvalEntry, NotifyInvalInode,
+    NotifyStore, OutHeader,
+};
+use crate::view::{Content, NodeId};
 
 /// One FUSE connection. Cloning shares the descriptor; there is no `clone_fd`, since the kernel aborts the
 /// requests of a clone that is closed.
@@ -66,6 +69,15 @@ impl Channel {
     pub(super) fn forget_content(&self, node: NodeId) {
         let body = NotifyInvalInode { node: node.get(), offset: 0, length: 0 };
         self.send(0, NOTIFY_INVAL_INODE, &[IoSlice::new(body.as_bytes())]);
+    }
+
+    /// Puts the whole content of `node` into the kernel's page cache. Waits for pages that are being read.
+    pub(super) fn give(&self, node: NodeId, content: &Content) {
+        let size = u32::try_from(content.pieces().map(<[u8]>::len).sum::<usize>()).expect("given files are small");
+        let body = NotifyStore { node: node.get(), offset: 0, size, padding: 0 };
+        let mut pieces = vec![IoSlice::new(body.as_bytes())];
+        pieces.extend(content.pieces().map(IoSlice::new));
+        self.send(0, NOTIFY_STORE, &pieces);
     }
 
     /// Makes the kernel send again what it has sent to a reader that died (Linux 6.9).

@@ -20,7 +20,7 @@ mod session;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -97,6 +97,7 @@ pub fn serve(serving: Serving) -> io::Result<Session> {
         blocking: serving.blocking,
         recorder: serving.recorder,
         readers: 0.into(),
+        giving: Mutex::default(),
     });
     let notifier = start_notifier(connection.channel.clone())?;
     take_over(&connection);

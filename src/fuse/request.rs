@@ -7,7 +7,7 @@
 
 use zerocopy::FromBytes;
 
-use super::abi::{BatchForgetIn, ForgetOne, InHeader, InitIn, Opcode, ReadIn};
+use super::abi::{BatchForgetIn, ForgetOne, InHeader, InitIn, IoctlIn, Opcode, ReadIn, TCGETS};
 use crate::view::NodeId;
 
 /// Who asks, and where the answer goes.
@@ -34,7 +34,8 @@ pub(super) enum Question<'a> {
     /// Flush and the releases of handles that were never given.
     Close,
     Interrupt { unique: u64 },
-    Control,
+    /// An ioctl; `terminal`: the task asks whether the file is a terminal, as Python does with each it opens.
+    Control { node: NodeId, terminal: bool },
     Destroy,
     Unknown,
 }
@@ -80,7 +81,10 @@ fn question<'a>(header: &InHeader, body: &'a [u8]) -> Option<Question<'a>> {
         Opcode::Opendir => Question::OpenDirectory,
         Opcode::Flush | Opcode::Release | Opcode::Releasedir => Question::Close,
         Opcode::Interrupt => Question::Interrupt { unique: u64::read_from_prefix(body).ok()?.0 },
-        Opcode::Ioctl => Question::Control,
+        Opcode::Ioctl => {
+            let (ioctl, _) = IoctlIn::read_from_prefix(body).ok()?;
+            Question::Control { node, terminal: ioctl.command == TCGETS }
+        }
         Opcode::Destroy => Question::Destroy,
     })
 }

@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -24,7 +24,7 @@ use super::request::{Asker, Question, parse};
 use super::session::{self, Masked};
 use crate::file::{FetchError, task};
 use crate::profile::recorder::{Counter, Recorder};
-use crate::view::{Reply, View};
+use crate::view::{NodeId, Reply, View};
 
 /// Lets a worker block, or not, while it runs `body`: given by whoever knows what may block.
 pub type Blocking = fn(bool, &mut dyn FnMut());
@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) recorder: Recorder,
     /// Workers that wait for a request.
     pub(super) readers: AtomicUsize,
+    /// Held by the one worker that may be putting content into the page cache.
+    pub(super) giving: Mutex<()>,
 }
 
 /// Where the request being answered stands in shared memory.
@@ -129,13 +131,35 @@ impl Connection {
             Question::Interrupt { unique: target } => {
                 self.pending.interrupt(target) || channel.refuse(unique, libc::EAGAIN)
             }
-            Question::Control => channel.refuse(unique, libc::ENOTTY),
+            Question::Control { node, terminal } => {
+                if terminal {
+                    self.give_content(node);
+                }
+                channel.refuse(unique, libc::ENOTTY)
+            }
             Question::Close if !session::may_omit_opendir(&self.kept) => channel.answer(unique, &[]),
             Question::Destroy => channel.answer(unique, &[]),
             // ENOSYS to open and opendir: there is nothing to open; the kernel does not ask again. To the
             // rest: not supported, and the kernel knows what to do instead.
             _ => channel.refuse(unique, libc::ENOSYS),
         };
+    }
+
+    /// Puts a small file that was just opened into the kernel's page cache, which saves the READ to come.
+    ///
+    /// The kernel waits for pages that are being read, and so for whoever answers those READs. Hence one
+    /// worker at a time, only while another reads on, and only what can be had at once; else the fetch has
+    /// begun at least.
+    fn give_content(&self, node: NodeId) {
+        let Ok(_alone) = self.giving.try_lock() else { return };
+        if self.readers.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let Some(mut content) = self.view.about_to_be_read(node) else { return };
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(content)) = Pin::new(&mut content).poll(&mut nobody) {
+            self.channel.give(node, &content);
+        }
     }
 
     fn count(&self, question: &Question<'_>) {
@@ -151,7 +175,7 @@ impl Connection {
             Question::OpenDirectory => Counter::FuseOpendir,
             Question::Close => Counter::FuseRelease,
             Question::Interrupt { .. } => Counter::FuseInterrupt,
-            Question::Control => Counter::FuseIoctl,
+            Question::Control { .. } => Counter::FuseIoctl,
             Question::Init { .. } | Question::Destroy | Question::Unknown => Counter::FuseOther,
         });
     }

@@ -6,7 +6,8 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags};
 use rustix::io::Errno;
@@ -16,6 +17,11 @@ use crate::profile::recorder::{Counter, Recorder};
 
 /// Bytes of directory entries read per call: what glibc's largest buffer holds, some 1,000 names.
 const LISTING_BUFFER_BYTES: usize = 32 * 1024;
+
+/// What fetching the attributes of a whole directory may take: 300 µs and 15 µs a name. A warm call takes
+/// 3 µs; the rest is for being interrupted by other work.
+const QUICK_START: Duration = Duration::from_micros(300);
+const QUICK_NAME: Duration = Duration::from_micros(15);
 
 /// The calls, with the counters they count into.
 #[derive(Clone, Copy)]
@@ -93,7 +99,7 @@ impl Calls {
             let name = row.file_name().to_bytes();
             if name != b"." && name != b".." {
                 let kind = row.file_type().as_raw_mode_type();
-                entries.push(ListingEntry { name: name.into(), inode: row.ino(), kind });
+                entries.push(ListingEntry { name: name.into(), inode: row.ino(), kind, entry: None });
             }
             if raw.is_buffer_empty() {
                 self.count();
@@ -102,6 +108,23 @@ impl Calls {
         let now = SystemTime::now();
         let settled = self.attributes(&opened)?.version().is_settled(now);
         Ok((entries, settled))
+    }
+
+    /// Adds the attributes of names to their rows, as long as storage answers out of this node's memory.
+    ///
+    /// Attributes are then cheaper to fetch at once, by one thread that is already here, than one by one
+    /// when they are asked for.
+    pub(super) fn add_quick_attributes(&self, directory: impl AsFd, rows: &mut [ListingEntry]) {
+        let started = Instant::now();
+        let mut allowed = QUICK_START;
+        for row in rows {
+            let entry = self.entry(&directory, &row.name);
+            row.entry = entry.ok().filter(|entry| entry.settled).map(Arc::new);
+            allowed += QUICK_NAME;
+            if started.elapsed() > allowed {
+                return;
+            }
+        }
     }
 
     /// Reads from byte `offset` until `length` bytes or the end of the file are reached.

@@ -14,6 +14,7 @@ mod pool;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -30,6 +31,11 @@ use crate::profile::recorder::{Counter, Recorder};
 
 /// Files kept open at most, if the descriptor limit allows twice as many: 16,384.
 const FILES_KEPT_MAX: u64 = 16_384;
+
+/// Names of a directory up to which attributes come with its listing: 4,096 (DESIGN, D2).
+const ATTRIBUTES_LISTED_MAX: usize = 4096;
+/// What listing a directory takes at most that this node has in memory: 400 µs; 1,000 names take 200 µs.
+const QUICK_LISTING_MAX: Duration = Duration::from_micros(400);
 
 /// Storage as this node sees it. Cloning shares descriptors and threads.
 #[derive(Clone)]
@@ -103,7 +109,8 @@ impl Inner {
 
     fn listing(&self, path: &FilePath) -> Result<Arc<Listing>, FetchError> {
         let directory = self.directories.at(path)?;
-        let (entries, settled) = match self.calls.names(&*directory) {
+        let started = Instant::now();
+        let (mut entries, settled) = match self.calls.names(&*directory) {
             Ok(names) => names,
             Err(errno @ (rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)) => {
                 return Err(FetchError::NotListed { errno: Some(errno.raw_os_error()) });
@@ -115,6 +122,10 @@ impl Inner {
         }
         if entries.len() > NAMES_MAX {
             self.recorder.count(Counter::LimitsHit);
+        }
+        let is_quick = started.elapsed() < QUICK_LISTING_MAX;
+        if settled && is_quick && entries.len() <= ATTRIBUTES_LISTED_MAX {
+            self.calls.add_quick_attributes(&*directory, &mut entries);
         }
         Ok(Arc::new(Listing::new(entries, settled)))
     }

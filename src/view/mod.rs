@@ -27,6 +27,10 @@ use crate::file::{
 };
 use crate::profile::recorder::{Counter, Recorder};
 
+/// A file up to this size is given to the kernel whole when it is opened: 128 KiB, what the kernel would ask
+/// for first anyway.
+const GIVEN_BYTES_MAX: u32 = 128 * 1024;
+
 /// An answer to the kernel under way.
 pub type Reply<T> = Pin<Box<dyn Future<Output = Result<T, FetchError>> + Send>>;
 
@@ -178,6 +182,9 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
+        if offset == 0 {
+            self.0.nodes.give_content(node);
+        }
         let inner = self.0.clone();
         let end = offset.saturating_add(u64::from(length)).min(version.size);
         Box::pin(async move {
@@ -200,6 +207,17 @@ impl View {
             }
             Ok(Content { pieces })
         })
+    }
+
+    /// A task has just opened `node` and is likely to read it from the start: its content, if it is small and
+    /// was not given to the kernel before.
+    pub fn about_to_be_read(&self, node: NodeId) -> Option<Reply<Content>> {
+        let (_, version) = self.0.file_of(node).ok()?;
+        let size = u32::try_from(version?.size).ok().filter(|size| (1..=GIVEN_BYTES_MAX).contains(size))?;
+        if !self.0.nodes.give_content(node) {
+            return None;
+        }
+        Some(self.read(node, 0, size))
     }
 
     /// Adds the rows of directory `node` after `position` to `sink` until it is full.

@@ -83,6 +83,8 @@ struct Record {
     directory: u8,
     /// 1 if later lookups of the same name and version get this node.
     indexed: u8,
+    /// 1 once content was given to the kernel.
+    given: u8,
 }
 
 /// A [`Version`] with a layout that does not change between builds.
@@ -213,6 +215,12 @@ impl NodeTable {
         table.remove_unused(node)
     }
 
+    /// Notes that content of `node` goes to the kernel; true if none had before.
+    pub(super) fn give_content(&self, node: NodeId) -> bool {
+        let mut table = self.lock();
+        table.is_live(node) && std::mem::replace(&mut table.record(node.slot()).given, 1) == 0
+    }
+
     /// How `node` is reached, and its version unless it is a directory; `None` if there is no such node.
     pub(super) fn trail(&self, node: NodeId) -> Option<(Trail, Option<Version>)> {
         let mut table = self.lock();
@@ -322,6 +330,7 @@ impl Table {
         record.view = view.map_or(NO_VIEW, |v| u16::try_from(v.position()).unwrap_or(NO_VIEW));
         record.directory = u8::from(version.is_none());
         record.indexed = u8::from(indexed);
+        record.given = 0;
         let node = NodeId::new(slot, record.reuse);
         record.state.store(LIVE, Ordering::Release);
         if self.is_live(parent) {
