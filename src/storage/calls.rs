@@ -86,11 +86,12 @@ impl Calls {
         rustix::fs::openat(directory, name, flags, Mode::empty())
     }
 
-    /// All names of `directory`, and whether it had not changed for a while once they were read.
-    pub(super) fn names(&self, directory: impl AsFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+    /// All names of the directory `name` in `directory`, and whether it had not changed for a while once they
+    /// were read. `.` is `directory` itself, which must then allow to be passed.
+    pub(super) fn names(&self, directory: impl AsFd, name: &[u8]) -> Result<(Vec<ListingEntry>, bool), Errno> {
         self.count();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, name, flags, Mode::empty())?;
         let mut buffer = vec![MaybeUninit::uninit(); LISTING_BUFFER_BYTES];
         let mut raw = RawDir::new(&opened, &mut buffer);
         let mut entries = Vec::new();

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use self::pool::allow_blocking_here;
@@ -24,7 +25,7 @@ use self::directories::Directories;
 use self::files::Files;
 use self::pool::Pool;
 use crate::file::{
-    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, NAMES_MAX, Origin,
+    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, NAMES_MAX, Origin,
     Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
@@ -110,9 +111,9 @@ impl Inner {
     fn listing(&self, path: &FilePath) -> Result<Arc<Listing>, FetchError> {
         let directory = self.directories.at(path)?;
         let started = Instant::now();
-        let (mut entries, settled) = match self.calls.names(&*directory) {
+        let (mut entries, settled) = match self.names(path, &directory) {
             Ok(names) => names,
-            Err(errno @ (rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)) => {
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
                 return Err(FetchError::NotListed { errno: Some(errno.raw_os_error()) });
             }
             Err(errno) => return Err(errno.into()),
@@ -128,6 +129,17 @@ impl Inner {
             self.calls.add_quick_attributes(&*directory, &mut entries);
         }
         Ok(Arc::new(Listing::new(entries, settled)))
+    }
+
+    fn names(&self, path: &FilePath, directory: &OwnedFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+        match self.calls.names(directory, b".") {
+            // One that can be listed but not passed (0444) can only be opened by its name.
+            Err(Errno::ACCESS) => match self.directories.of(path) {
+                Ok((above, _, name)) => self.calls.names(&*above, name),
+                Err(_) => Err(Errno::ACCESS),
+            },
+            result => result,
+        }
     }
 
     fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Result<Arc<Block>, FetchError> {
