@@ -4,8 +4,12 @@
 //! |---|---|
 //! | `tree` | a tree with one of everything |
 //! | `observed` | that tree seen from outside and from inside |
+//! | `listing` | directories of every size |
+//! | `refusing` | what is refused or local, ways of reading, programs |
 //! | `showing` | what is shown: attributes, names, links, listings, access |
 
+mod listing;
 mod observed;
+mod refusing;
 mod showing;
 mod tree;
