@@ -26,7 +26,7 @@ struct Holding {
 /// Answers questions until there are none left.
 pub fn answer_all() {
     let mut holding = Holding::default();
-    let mut say = |words: &str| {
+    let say = |words: &str| {
         println!("{}", serde_json::to_string(words).unwrap());
         std::io::stdout().flush().unwrap();
     };

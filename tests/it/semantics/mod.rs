@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `tree` | a tree with one of everything |
 //! | `observed` | that tree seen from outside and from inside |
+//! | `changing` | files and directories that change on storage |
 //! | `listing` | directories of every size |
 //! | `refusing` | what is refused or local, ways of reading, programs |
 //! | `showing` | what is shown: attributes, names, links, listings, access |
 
+mod changing;
 mod listing;
 mod observed;
 mod refusing;
