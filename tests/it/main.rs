@@ -6,4 +6,6 @@ mod processes;
 mod scene;
 mod semantics;
 mod signals;
+#[path = "../stand_in/client.rs"]
+mod stand_in;
 mod terminal;

@@ -168,7 +168,8 @@ impl Scene {
             self.processes().into_iter().map(|(pid, line)| format!("{pid} {line}")).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let here = self.env.parent().unwrap().to_str().unwrap().to_owned();
-        left.extend(mounts.lines().filter(|line| line.contains(&here)).map(str::to_owned));
+        let ours = |line: &&str| line.contains(&here) && !line.contains(" fuse.lustre ");
+        left.extend(mounts.lines().filter(ours).map(str::to_owned));
         if let Some(uid) = self.uid {
             let sockets = fs::read_to_string("/proc/net/unix").unwrap();
             let name = format!("@spinney-{uid}-");

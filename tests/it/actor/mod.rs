@@ -95,10 +95,13 @@ pub enum Ask {
     Alarms { every_ms: u64 },
     /// How many there were.
     AlarmsSoFar,
-    /// A hash over names, attributes and bytes of a whole tree, so many times.
+    /// A hash over names, attributes and bytes of a whole tree, so many times; pages are dropped again, so that the
+    /// next time they have to be asked for.
     Checksum { path: Bytes, times: usize },
     /// Device and inode numbers of a path.
     Identity { path: Bytes },
+    /// Its process number.
+    Number,
 }
 
 /// A path for an [`Ask`].
@@ -187,6 +190,20 @@ impl Actor {
             let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
         }
         format!("{:?} {words}", self.child.try_wait())
+    }
+
+    /// Its process number, inside.
+    pub fn number(&mut self) -> i32 {
+        self.ask(&Ask::Number).parse().unwrap()
+    }
+
+    /// Waits until the actor, which has been asked something, waits for an answer of a file system.
+    pub fn wait_until_it_waits(&mut self, number: i32) {
+        crate::scene::eventually("the actor waits for a file system", || {
+            let place = std::fs::read_to_string(format!("/proc/{number}/wchan")).unwrap();
+            ["fuse", "request_wait", "folio", "d_alloc_parallel"].iter().any(|word| place.contains(word))
+        });
+        assert_eq!(self.answer_so_far(), None);
     }
 
     /// Ends it and waits for its end.

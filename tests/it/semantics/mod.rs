@@ -3,6 +3,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `tree` | a tree with one of everything |
+//! | `trouble` | storage that fails or hangs, deaths |
 //! | `observed` | that tree seen from outside and from inside |
 //! | `changing` | files and directories that change on storage |
 //! | `listing` | directories of every size |
@@ -15,3 +16,4 @@ mod observed;
 mod refusing;
 mod showing;
 mod tree;
+mod trouble;
