@@ -155,29 +155,25 @@ fn while_storage_hangs_tasks_wait_and_afterwards_everything_is_right() {
 #[test]
 fn a_task_that_waits_for_hanging_storage_dies_by_a_signal_that_kills_it() {
     for Bad { mut storage, scene } in bad_storage() {
-        let job = ["--job", "hang"];
-        let mut stays = Actor::inside(&scene, &job);
-        for signal in [libc::SIGKILL, libc::SIGINT, libc::SIGTERM] {
-            // Each on a file of its own: who waits for another's lookup of a name cannot be killed.
-            for (ask, _) in hanging(&scene) {
-                let mut actor = Actor::inside(&scene, &job);
-                let number = actor.number();
-                storage.command("hang on bad");
-                actor.begin(&ask);
-                actor.wait_until_it_waits(number);
-                let killed = Instant::now();
-                kill(number, signal);
-                assert!(actor.died(), "{}: it answered", scene.who());
-                assert!(killed.elapsed() < GONE_WITHIN, "{}: {ask:?} after {:?}", scene.who(), killed.elapsed());
-                assert!(!actor.end().status.success());
-                storage.command("hang off");
-                storage.command("drop");
-            }
+        let signals = [libc::SIGKILL, libc::SIGINT, libc::SIGTERM];
+        // The others need not be tried on everything: what counts is that no handler is there to take them.
+        let tries = signals.into_iter().flat_map(|signal| {
+            hanging(&scene).into_iter().take(if signal == libc::SIGKILL { usize::MAX } else { 1 }).map(move |t| (signal, t))
+        });
+        for (signal, (ask, _)) in tries {
+            storage.drop_caches();
+            let mut actor = Actor::inside(&scene, &[]);
+            let number = actor.number();
+            storage.command("hang on bad");
+            actor.begin(&ask);
+            actor.wait_until_it_waits(number);
+            let killed = Instant::now();
+            kill(number, signal);
+            assert!(actor.died(), "{}: it answered", scene.who());
+            assert!(killed.elapsed() < GONE_WITHIN, "{}: {ask:?} after {:?}", scene.who(), killed.elapsed());
+            storage.command("hang off");
+            assert!(!actor.end().status.success());
         }
-        for (ask, want) in hanging(&scene) {
-            assert_eq!(stays.ask(&ask), want, "{}: after the hang", scene.who());
-        }
-        stays.leave();
         scene.assert_nothing_left();
     }
 }
@@ -257,7 +253,7 @@ fn forest(root: &Path) {
         fs::create_dir_all(&directory).unwrap();
         for j in 0..12 {
             let path = directory.join(format!("file {j}"));
-            fs::write(&path, pattern(1 << (8 + j), i * 100 + j as u64)).unwrap();
+            fs::write(&path, pattern(1 << (6 + j), i * 100 + j as u64)).unwrap();
             let modified = if j % 2 == 0 { 4_000_000_000 } else { 1_000_000_000 };
             super::tree::set_times(&path, modified, 0, modified, 0);
         }
