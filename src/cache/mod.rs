@@ -149,7 +149,9 @@ impl Source for Cache {
     }
 
     fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
-        let (parent, name) = path.split()?;
+        let Some((parent, name)) = path.split() else {
+            return self.0.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
+        };
         match self.0.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
             Known::Entry(entry, _) => Some(entry),
             _ => None,

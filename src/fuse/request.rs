@@ -40,6 +40,14 @@ pub(super) enum Question<'a> {
     Unknown,
 }
 
+impl Question<'_> {
+    /// Whether the view answers it, which may take as long as storage likes.
+    pub(super) fn is_for_the_view(&self) -> bool {
+        use Question::{Attributes, List, Lookup, Read, Target, Usage};
+        matches!(self, Lookup { .. } | Attributes { .. } | Target { .. } | Read { .. } | List { .. } | Usage { .. })
+    }
+}
+
 /// The asker and the question in `bytes`; `None` if they do not even hold a header.
 pub(super) fn parse(bytes: &[u8]) -> Option<(Asker, Question<'_>)> {
     let (header, body) = InHeader::read_from_prefix(bytes).ok()?;

@@ -232,9 +232,17 @@ impl View {
         };
         let inner = self.0.clone();
         let fetch = inner.source.listing(&path, Urgency::Demand);
+        // Only `.` needs the directory's own inode number, which is hardly ever unknown by now.
+        let unknown = position < layout::DOTS && inner.source.known(&path).is_none();
+        let own = unknown.then(|| inner.source.entry(&path, Urgency::Demand));
         Box::pin(async move {
             let listing = inner.counted(fetch.await)?;
-            inner.list(node, &path, position, &listing, &mut sink);
+            let own = match own {
+                Some(fetch) => fetch.await.ok().map(|answer| answer.value),
+                None => inner.source.known(&path),
+            };
+            let inode = own.map_or(node.get(), |entry| entry.attributes.inode);
+            inner.list(node, inode, &path, position, &listing, &mut sink);
             Ok(sink)
         })
     }
@@ -319,8 +327,15 @@ impl Inner {
         Err(FetchError::Stale)
     }
 
-    fn list(&self, node: NodeId, path: &FilePath, position: u64, listing: &Listing, sink: &mut impl DirectorySink) {
-        let inode = self.source.known(path).map_or(node.get(), |entry| entry.attributes.inode);
+    fn list(
+        &self,
+        node: NodeId,
+        inode: u64,
+        path: &FilePath,
+        position: u64,
+        listing: &Listing,
+        sink: &mut impl DirectorySink,
+    ) {
         if !self.list_dots(inode, position, sink) {
             return;
         }
