@@ -14,6 +14,10 @@ const FOLLOWED_MAX: usize = 256;
 /// Blocks read ahead at most: 32, that is 4 MiB, one Lustre request or two milliseconds at 2 GB/s.
 const WINDOW_MAX: u64 = 32;
 
+/// Blocks in a row that make a reader: 4, since page faults in a library touch two or three neighbours by
+/// chance.
+const RUN_MIN: u64 = 4;
+
 /// The last place each of the followed files was read at.
 pub(super) struct Sequences(Cache<(FilePath, Version), Arc<AtomicU64>>);
 
@@ -22,8 +26,8 @@ impl Sequences {
         Sequences(Cache::new(FOLLOWED_MAX))
     }
 
-    /// Notes that block `index` is read, and returns the blocks to read ahead: none until two blocks were
-    /// read in a row, then twice as many each time.
+    /// Notes that block `index` is read, and returns the blocks to read ahead: none until [`RUN_MIN`] blocks
+    /// were read in a row, then twice as many each time.
     pub(super) fn observe(&self, path: &FilePath, version: Version, index: BlockIndex) -> std::ops::Range<u64> {
         let none = index.0..index.0;
         let key = (path.clone(), version);
@@ -35,9 +39,15 @@ impl Sequences {
         if index.0 == last {
             return none;
         }
-        let window = if index.0 == last + 1 { (window * 2).clamp(1, WINDOW_MAX) } else { 0 };
+        // Up to RUN_MIN the word counts the run; from there on it is the window.
+        let window = match window {
+            _ if index.0 != last + 1 => 0,
+            run if run < RUN_MIN => run + 1,
+            window => (window * 2).min(WINDOW_MAX),
+        };
         state.store(pack(index.0, window), Ordering::Relaxed);
-        index.0 + 1..index.0 + 1 + window
+        let ahead = if window < RUN_MIN { 0 } else { window };
+        index.0 + 1..index.0 + 1 + ahead
     }
 }
 
@@ -65,12 +75,14 @@ mod tests {
         };
         let cases = [
             (0, 0),  // the first look at a file says nothing
-            (1, 1),  // two in a row
-            (2, 2),  // and on
-            (2, 0),  // the same block again: already done
-            (3, 4),  // the window doubles
+            (1, 0),  // two in a row may be chance
+            (2, 0),
+            (3, 0),
+            (4, 4),  // no more
+            (4, 0),  // the same block again: already done
+            (5, 8),  // the window doubles
             (9, 0),  // a jump
-            (10, 1), // begins anew
+            (10, 0), // begins anew
         ];
         for (index, want) in cases {
             assert_eq!(observe(index), want, "block {index}");

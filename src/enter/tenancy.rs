@@ -136,7 +136,7 @@ impl Tenancy {
 
     /// The view is dead, and what is inside would take its errors for absent files. Always `false`.
     fn stop_everything(&self) -> bool {
-        talk::error("the processes that serve the view were killed; the command was stopped", None);
+        talk::error("the service of the view was lost; the command was stopped", None);
         kill_all(self.way, &self.task);
         if self.way == WayIn::Fusermount {
             fusermount::unmount_all(&self.views, self.mount_under.as_ref());

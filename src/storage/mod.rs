@@ -127,6 +127,7 @@ impl Inner {
         if settled && is_quick && entries.len() <= ATTRIBUTES_LISTED_MAX {
             self.calls.add_quick_attributes(&*directory, &mut entries);
         }
+        tracing::debug!(%path, names = entries.len(), told = entries.iter().filter(|e| e.entry.is_some()).count(), settled, took = ?started.elapsed(), "listed");
         Ok(Arc::new(Listing::new(entries, settled)))
     }
 
