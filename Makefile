@@ -21,8 +21,9 @@ lint: ## format and clippy, as CI demands them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: ## measure against native; takes a while, writes docs/benchmarks
-	cargo bench --locked
+bench: ## measure against native, into docs/benchmarks; takes a while; ROWS=warm for some rows
+	cargo build --release --locked --example stand_in
+	cargo bench --locked --bench one_node -- $(ROWS)
 
 static: ## a release binary that needs no shared library
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static
