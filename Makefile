@@ -15,7 +15,7 @@ demo: ## build, make a small Python environment once, import numpy from a view o
 
 test: ## install what the tests need (as root), then run all of them
 	scripts/prepare-tests.sh
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 lint: ## format and clippy, as CI demands them
 	cargo fmt --check
