@@ -12,15 +12,16 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::Inner;
 use super::directory::{Directory, FetchedFor, Known, Names};
 use super::pace::Pace;
-use super::Inner;
 use crate::file::{BlockIndex, Entry, FileKind, FilePath, Listing, Source, Urgency, Version, task};
 use crate::profile::recorder::Counter;
 
 /// Guesses that may wait: 8,192. What is beyond is dropped, oldest first: the program has moved on.
 const QUEUE_MAX: usize = 8192;
-/// Names of a directory whose attributes are fetched ahead: at most 4,096 (DESIGN, D2).
+/// Names of a directory whose attributes are fetched ahead: at most 4,096, a second or two of a metadata
+/// server that takes some thousand calls each second.
 const SWEPT_NAMES_MAX: usize = 4096;
 /// A file up to this size is fetched whole when it is about to be opened: 4 MiB. Loading a library touches
 /// most of a small one, a page fault here and there, each of which would wait for storage.
@@ -130,7 +131,8 @@ impl Inner {
 
     fn guess_blocks(self: &Arc<Self>, path: &FilePath, entry: &Entry) {
         let version = entry.attributes.version();
-        let blocks = if version.size <= SMALL_FILE_BYTES { BlockIndex::holding(version.size).0 + 1 } else { 1 };
+        let blocks =
+            if version.size <= SMALL_FILE_BYTES { BlockIndex::holding(version.size).0 + 1 } else { 1 };
         for index in (0..blocks).rev().map(BlockIndex) {
             if !index.range(version.size).is_empty() {
                 self.ahead.push_first(Candidate::Block(path.clone(), version, index));
@@ -146,7 +148,8 @@ impl Inner {
         }
         if listing.len() <= SWEPT_NAMES_MAX {
             let names = listing.iter().filter(|e| is_worth_sweeping(&e.name));
-            let unknown = names.filter(|e| matches!(directory.known(&e.name, FetchedFor::Nobody), Known::Nothing));
+            let unknown =
+                names.filter(|e| matches!(directory.known(&e.name, FetchedFor::Nobody), Known::Nothing));
             self.ahead.push_last(unknown.map(|e| Candidate::Entry(path.join(&e.name))));
             let below = listing.iter().filter(|e| e.kind == libc::DT_DIR && *e.name != *PYCACHE);
             self.ahead.push_last(below.map(|e| Candidate::Listing(path.join(&e.name))));
@@ -165,7 +168,8 @@ impl Inner {
             return;
         }
         let bytecode = [b"__init__", &**ending].concat();
-        let guesses = [Candidate::Entry(path.join(init)), Candidate::File(path.join(PYCACHE).join(&bytecode))];
+        let guesses =
+            [Candidate::Entry(path.join(init)), Candidate::File(path.join(PYCACHE).join(&bytecode))];
         self.ahead.push_last(guesses.into_iter());
         self.go_ahead();
     }
@@ -233,7 +237,11 @@ impl Inner {
     }
 
     /// The entry at `path`; `None` also if a task has asked for it itself meanwhile.
-    async fn fetch_guessed_entry(self: &Arc<Self>, cache: &super::Cache, path: &FilePath) -> Option<Arc<Entry>> {
+    async fn fetch_guessed_entry(
+        self: &Arc<Self>,
+        cache: &super::Cache,
+        path: &FilePath,
+    ) -> Option<Arc<Entry>> {
         let (parent, name) = path.split()?;
         match self.kept.directory(&parent).known(name, FetchedFor::Nobody) {
             Known::Entry(entry, FetchedFor::Nobody) => return Some(entry),
@@ -251,7 +259,9 @@ impl Inner {
 fn bytecode_of<'l>(name: &[u8], pycache: &'l Listing) -> Option<&'l [u8]> {
     let stem = name.strip_suffix(b"py")?; // with the dot
     let of_source = pycache.iter().map(|entry| &*entry.name).filter(|file| {
-        file.starts_with(stem) && file.ends_with(b".pyc") && file[stem.len()..].iter().filter(|b| **b == b'.').count() == 1
+        file.starts_with(stem)
+            && file.ends_with(b".pyc")
+            && file[stem.len()..].iter().filter(|b| **b == b'.').count() == 1
     });
     of_source.min_by_key(|file| file.len())
 }
@@ -280,7 +290,12 @@ mod tests {
             b"core.extra.cpython-311.pyc",
             b"other.cpython-311.pyc",
         ];
-        let rows = names.iter().map(|n| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG, entry: None });
+        let rows = names.iter().map(|n| ListingEntry {
+            name: (*n).into(),
+            inode: 1,
+            kind: libc::DT_REG,
+            entry: None,
+        });
         let listing = Listing::new(rows.collect(), true);
         assert_eq!(bytecode_of(b"core.py", &listing), Some(names[1]));
         assert_eq!(bytecode_of(b"missing.py", &listing), None);

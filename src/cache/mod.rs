@@ -24,8 +24,8 @@ use self::flights::{Flights, Outcome};
 use self::kept::Kept;
 use self::sequence::{RUN_MIN_QUICK, RUN_MIN_SLOW, Sequences};
 use crate::file::{
-    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin,
-    Source, Urgency, Version, ViewId, ready,
+    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
+    Origin, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::Recorder;
 
@@ -131,7 +131,13 @@ impl Source for Cache {
         }
     }
 
-    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>> {
+    fn block(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
         if urgency == Urgency::Demand {
             self.0.read_ahead(path, version, index);
         }
@@ -336,7 +342,8 @@ impl Inner {
             if next.range(version.size).is_empty() {
                 return;
             }
-            if self.kept.block(path, version, next).is_none() && !self.kept.was_consumed(path, version, next) {
+            if self.kept.block(path, version, next).is_none() && !self.kept.was_consumed(path, version, next)
+            {
                 drop(self.fetch_block(path, version, next, Urgency::Ahead));
             }
         }

@@ -80,13 +80,13 @@ mod tests {
     fn only_reading_in_sequence_is_read_ahead_of() {
         let sequences = Sequences::new();
         let path = FilePath::from_relative(ViewId::new(0), b"lib.so");
-        let mut observe = |index| {
+        let observe = |index| {
             let ahead = sequences.observe(&path, Version::default(), BlockIndex(index), RUN_MIN_QUICK);
             ahead.end - ahead.start
         };
         let cases = [
-            (0, 0),  // the first look at a file says nothing
-            (1, 0),  // two in a row may be chance
+            (0, 0), // the first look at a file says nothing
+            (1, 0), // two in a row may be chance
             (2, 0),
             (3, 0),
             (4, 4),  // no more
