@@ -30,6 +30,8 @@ pub struct Ledger {
     pub ready_seconds: f64,
     /// Inode number of the mount namespace the tasks are in; `None` if they are in no own one.
     pub mount_namespace: Option<u64>,
+    /// Wrappers that have a task inside.
+    pub present: usize,
     /// Tasks that have left.
     pub tasks_ended: u64,
     /// Those that did not end with 0.
