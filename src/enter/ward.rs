@@ -137,13 +137,16 @@ impl Ward {
 
     /// Does what the signals that have come ask for; returns the end of the task if that is among the news.
     fn hear_signals(&mut self, task: &Task) -> Option<End> {
-        let (childs, others): (Vec<_>, Vec<_>) =
-            std::iter::from_fn(|| self.signals.next()).partition(|signal| number(signal) == libc::SIGCHLD);
-        // CONT before the news of the stop that it ends: else the wrapper would stop again, with nobody to continue it.
-        for signal in &others {
-            self.pass_on(task, signal);
+        let mut child_changed = false;
+        while let Some(signal) = self.signals.next() {
+            match number(&signal) {
+                libc::SIGCHLD => child_changed = true,
+                _ => self.pass_on(task, &signal),
+            }
         }
-        if childs.is_empty() { None } else { follow(task) }
+        // Last, so that a CONT comes before the news of the stop that it ends: else the wrapper would stop again,
+        // with nobody to continue it.
+        if child_changed { follow(task) } else { None }
     }
 
     fn was_for_the_group(&mut self, number: c_int) -> bool {
@@ -158,6 +161,10 @@ impl Ward {
     fn pass_on(&mut self, task: &Task, signal: &signalfd_siginfo) {
         let number = number(signal);
         let has_it = is_the_terminals(signal) || self.was_for_the_group(number);
+        // A stop that came after it took it from the canary, as stops do; and what it woke is to stand again.
+        if number == libc::SIGCONT && signals::stop_is_pending() {
+            return;
+        }
         // A task that left the group does not have what the group has; if it stands still, it needs this one. One
         // that is in the group may stand again already, because of a second Ctrl-Z, and must not be woken.
         let abandoned = || task.has_left_group() && task.is_stopped();
