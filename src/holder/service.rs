@@ -224,7 +224,8 @@ impl Service {
         let way_in = settings.way_in;
         self.hold_namespaces();
         let guest = self.guests.at(place);
-        if self.ended || self.unmounted || (way_in.has_namespace() && self.namespaces.is_none()) {
+        let closed = self.ended || self.unmounted || !self.ledger.inside;
+        if closed || (way_in.has_namespace() && self.namespaces.is_none()) {
             let _ = guest.channel.send_now(&FromHolder::Fading, &[]);
             self.guests.remove(place);
             return;
@@ -253,6 +254,7 @@ impl Service {
         }
         self.guests.at(place).standing = Standing::Present;
         self.awaited = self.awaited.saturating_sub(1);
+        self.ledger.inside = true;
         self.guests_changed();
     }
 
