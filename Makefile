@@ -15,14 +15,15 @@ demo: ## build, make a small Python environment once, import numpy from a view o
 
 test: ## install what the tests need (as root), then run all of them
 	scripts/prepare-tests.sh
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 lint: ## format and clippy, as CI demands them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: ## measure against native; takes a while, writes docs/benchmarks
-	cargo bench --locked
+bench: ## measure against native, into docs/benchmarks; takes a while; ROWS=warm for some rows
+	cargo build --release --locked --example stand_in
+	cargo bench --locked --bench one_node -- $(ROWS)
 
 static: ## a release binary that needs no shared library
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static

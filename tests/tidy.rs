@@ -19,6 +19,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 /// Lines of a decision at most.
 const DECISION_LINES_MAX: usize = 40;
+/// Bytes of a line of a decision at most, tables excepted: 40 lines are to be short.
+const DECISION_LINE_MAX: usize = 160;
 /// Lines of ARCHITECTURE.md at most.
 const ARCHITECTURE_LINES_MAX: usize = 300;
 
@@ -240,6 +242,8 @@ fn decisions_are_numbered_and_short() {
         if lines > DECISION_LINES_MAX {
             wrong.push(format!("{name}: {lines} lines"));
         }
+        let long = |line: &&str| line.chars().count() > DECISION_LINE_MAX && !line.starts_with('|');
+        wrong.extend(text.lines().filter(long).map(|line| format!("{name}: too long: {line}")));
     }
     assert_none(wrong);
 }
@@ -269,6 +273,22 @@ fn every_file_that_a_text_links_to_exists() {
             let file = link.split('#').next().unwrap_or_default();
             if !link.contains("://") && !file.is_empty() && !folder.join(file).exists() {
                 wrong.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert_none(wrong);
+}
+
+#[test]
+fn every_text_that_a_source_cites_exists() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for cited in source.text.split("docs/").skip(1) {
+            let name =
+                cited.split(|c: char| c.is_whitespace() || "`\"');,".contains(c)).next().unwrap_or_default();
+            let path = format!("docs/{}", name.trim_end_matches(['.', ':']));
+            if path.ends_with(".md") && !path.contains("NNNN") && !root().join(&path).exists() {
+                wrong.push(format!("{}: {path}", source.path));
             }
         }
     }
@@ -625,7 +645,10 @@ fn misused(words: &[&str]) -> std::vec::IntoIter<String> {
     };
     let flags =
         words[1..].iter().take_while(|word| **word != "--").filter_map(|word| word.strip_prefix("--"));
-    let known = |flag: &&str| subcommand.get_arguments().any(|known| known.get_long() == Some(flag));
+    let known = |flag: &&str| {
+        ["help", "version"].contains(flag)
+            || subcommand.get_arguments().any(|known| known.get_long() == Some(flag))
+    };
     let unknown: Vec<String> =
         flags.filter(|flag| !known(flag)).map(|flag| format!("flag `--{flag}`")).collect();
     unknown.into_iter()

@@ -9,8 +9,8 @@
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use zerocopy::IntoBytes;
@@ -99,6 +99,10 @@ impl Connection {
         };
         let Some((asker, question)) = parse(bytes) else { return };
         self.count(&question);
+        if question.is_for_the_view() {
+            // Before the question is asked: this very thread may then block, and the task must still be let go.
+            self.pending.begin(asker);
+        }
         let view = &self.view;
         match question {
             Question::Lookup { parent, name } => self.serve(asker, view.lookup(parent, name), standing),
@@ -180,9 +184,8 @@ impl Connection {
         });
     }
 
-    /// Sends `reply` when it is ready: now, or from whichever thread makes it so.
+    /// Sends `reply` when it is ready: now, or from whichever thread makes it so. The asker is pending already.
     fn serve<T: Sendable>(self: &Arc<Self>, asker: Asker, mut reply: Reply<T>, standing: Standing<'_>) {
-        self.pending.begin(asker);
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(outcome) = Pin::new(&mut reply).poll(&mut nobody) {
             self.send(asker.unique, outcome);

@@ -23,6 +23,9 @@ const LISTING_BUFFER_BYTES: usize = 32 * 1024;
 const QUICK_START: Duration = Duration::from_micros(300);
 const QUICK_NAME: Duration = Duration::from_micros(15);
 
+/// How long to wait before trying again when there was no descriptor: 1 ms, a few calls on storage.
+const DESCRIPTOR_WAIT: Duration = Duration::from_millis(1);
+
 /// The calls, with the counters they count into.
 #[derive(Clone, Copy)]
 pub(super) struct Calls {
@@ -75,22 +78,26 @@ impl Calls {
     /// A descriptor of directory `name` that only leads further (O_PATH), without listing it.
     pub(super) fn descend(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         self.count();
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(directory, name, flags, Mode::empty())
+        open_at(directory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC)
     }
 
     /// Opens the file `name` for reading. Never blocks on a FIFO or a device.
     pub(super) fn open(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         self.count();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        rustix::fs::openat(directory, name, flags, Mode::empty())
+        open_at(directory, name, flags)
     }
 
-    /// All names of `directory`, and whether it had not changed for a while once they were read.
-    pub(super) fn names(&self, directory: impl AsFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+    /// All names of the directory `name` in `directory`, and whether it had not changed for a while once they
+    /// were read. `.` is `directory` itself, which must then allow to be passed.
+    pub(super) fn names(
+        &self,
+        directory: impl AsFd,
+        name: &[u8],
+    ) -> Result<(Vec<ListingEntry>, bool), Errno> {
         self.count();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = open_at(directory, name, flags)?;
         let mut buffer = vec![MaybeUninit::uninit(); LISTING_BUFFER_BYTES];
         let mut raw = RawDir::new(&opened, &mut buffer);
         let mut entries = Vec::new();
@@ -163,6 +170,24 @@ impl Calls {
             name_bytes_max: u32::try_from(figures.f_namelen).unwrap_or(255),
         })
     }
+}
+
+/// Opens `name`. While this process or this node has no descriptor to spare it waits for one: that is nothing
+/// storage said, so no task may hear of it. What is kept open leaves room, so one comes free soon.
+fn open_at(directory: impl AsFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    loop {
+        match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
+            Err(Errno::MFILE | Errno::NFILE) if has_no_descriptor(&directory) => {
+                std::thread::sleep(DESCRIPTOR_WAIT)
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether it is this node that has no descriptor, not storage.
+fn has_no_descriptor(some: impl AsFd) -> bool {
+    matches!(rustix::io::fcntl_dupfd_cloexec(some, 0), Err(Errno::MFILE | Errno::NFILE))
 }
 
 fn attributes_of(statx: &Statx) -> Attributes {

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use super::calls::Calls;
 use crate::file::{FetchError, FilePath};
 
-/// Directories kept open: 1,024. An import of torch uses some 400.
-const KEPT_MAX: usize = 1024;
+/// Directories kept open: 1,024, if the descriptor limit allows four times as many. An import of torch uses
+/// some 400.
+pub(super) const DIRECTORIES_KEPT_MAX: usize = 1024;
 
 /// The views' roots and the directories recently used beneath them.
 pub(super) struct Directories {
@@ -22,9 +23,10 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    pub(super) fn new(roots: Vec<OwnedFd>, calls: Calls) -> Self {
+    /// Keeps at most `kept_max` directories open besides the roots.
+    pub(super) fn new(roots: Vec<OwnedFd>, kept_max: usize, calls: Calls) -> Self {
         let roots = roots.into_iter().map(Arc::new).collect();
-        Directories { roots, kept: Cache::new(KEPT_MAX), calls }
+        Directories { roots, kept: Cache::new(kept_max), calls }
     }
 
     /// A descriptor of the directory at `path` that leads further (O_PATH).
@@ -42,7 +44,10 @@ impl Directories {
     }
 
     /// The directory that `path` is in, and its name there.
-    pub(super) fn of<'p>(&self, path: &'p FilePath) -> Result<(Arc<OwnedFd>, FilePath, &'p [u8]), FetchError> {
+    pub(super) fn of<'p>(
+        &self,
+        path: &'p FilePath,
+    ) -> Result<(Arc<OwnedFd>, FilePath, &'p [u8]), FetchError> {
         let (parent, name) = path.split().ok_or(FetchError::Stale)?;
         Ok((self.at(&parent)?, parent, name))
     }

@@ -16,23 +16,27 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use self::pool::allow_blocking_here;
 use self::calls::Calls;
-use self::directories::Directories;
+use self::directories::{DIRECTORIES_KEPT_MAX, Directories};
 use self::files::Files;
 use self::pool::Pool;
+pub use self::pool::allow_blocking_here;
 use crate::file::{
-    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, NAMES_MAX, Origin,
-    Source, Urgency, Version, ViewId,
+    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry,
+    NAMES_MAX, Origin, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
 /// Files kept open at most, if the descriptor limit allows twice as many: 16,384.
-const FILES_KEPT_MAX: u64 = 16_384;
+const FILES_KEPT_MAX: usize = 16_384;
+/// Descriptors that are not for files and directories kept open: 40. Connections, shared memory, the line to the
+/// holder and its like take some 20, the rest is for calls under way.
+const DESCRIPTORS_RESERVED: usize = 40;
 
-/// Names of a directory up to which attributes come with its listing: 4,096 (DESIGN, D2).
+/// Names of a directory up to which attributes come with its listing: 4,096, some 12 ms of calls.
 const ATTRIBUTES_LISTED_MAX: usize = 4096;
 /// What listing a directory takes at most that this node has in memory: 400 µs; 1,000 names take 200 µs.
 const QUICK_LISTING_MAX: Duration = Duration::from_micros(400);
@@ -55,8 +59,9 @@ impl Storage {
     /// Raises this process's soft descriptor limit to the hard one.
     pub fn new(roots: Vec<OwnedFd>, recorder: Recorder) -> Self {
         let calls = Calls::new(recorder);
-        let files = Files::new(files_kept_max(), calls);
-        let directories = Directories::new(roots, calls);
+        let spare = descriptors_max().saturating_sub(DESCRIPTORS_RESERVED);
+        let files = Files::new((spare / 2).clamp(4, FILES_KEPT_MAX), calls);
+        let directories = Directories::new(roots, (spare / 4).clamp(4, DIRECTORIES_KEPT_MAX), calls);
         Storage(Arc::new(Inner { directories, files, calls, pool: Pool::default(), recorder }))
     }
 
@@ -79,8 +84,8 @@ impl Storage {
     }
 }
 
-/// How many files to keep open, from the descriptor limit after raising it.
-fn files_kept_max() -> usize {
+/// The descriptor limit after raising it.
+fn descriptors_max() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum.unwrap_or(u64::MAX);
     let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
@@ -88,7 +93,7 @@ fn files_kept_max() -> usize {
         Ok(()) => hard,
         Err(_) => limit.current.unwrap_or(1024),
     };
-    usize::try_from((available / 2).clamp(16, FILES_KEPT_MAX)).expect("clamped to a small number")
+    usize::try_from(available).unwrap_or(usize::MAX)
 }
 
 impl Inner {
@@ -110,9 +115,9 @@ impl Inner {
     fn listing(&self, path: &FilePath) -> Result<Arc<Listing>, FetchError> {
         let directory = self.directories.at(path)?;
         let started = Instant::now();
-        let (mut entries, settled) = match self.calls.names(&*directory) {
+        let (mut entries, settled) = match self.names(path, &directory) {
             Ok(names) => names,
-            Err(errno @ (rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)) => {
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
                 return Err(FetchError::NotListed { errno: Some(errno.raw_os_error()) });
             }
             Err(errno) => return Err(errno.into()),
@@ -127,7 +132,19 @@ impl Inner {
         if settled && is_quick && entries.len() <= ATTRIBUTES_LISTED_MAX {
             self.calls.add_quick_attributes(&*directory, &mut entries);
         }
+        tracing::debug!(%path, names = entries.len(), told = entries.iter().filter(|e| e.entry.is_some()).count(), settled, took = ?started.elapsed(), "listed");
         Ok(Arc::new(Listing::new(entries, settled)))
+    }
+
+    fn names(&self, path: &FilePath, directory: &OwnedFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+        match self.calls.names(directory, b".") {
+            // One that can be listed but not passed (0444) can only be opened by its name.
+            Err(Errno::ACCESS) => match self.directories.of(path) {
+                Ok((above, _, name)) => self.calls.names(&*above, name),
+                Err(_) => Err(Errno::ACCESS),
+            },
+            result => result,
+        }
     }
 
     fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Result<Arc<Block>, FetchError> {
@@ -150,7 +167,13 @@ impl Source for Storage {
         self.ask(urgency, move |storage| storage.listing(&path))
     }
 
-    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>> {
+    fn block(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
         let path = path.clone();
         self.ask(urgency, move |storage| storage.block(&path, version, index))
     }

@@ -22,8 +22,8 @@ pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
 pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
-    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath, FileSystemUsage,
-    Listing, Origin, Source, Urgency, ViewId,
+    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath,
+    FileSystemUsage, Listing, Origin, Source, Urgency, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -221,7 +221,12 @@ impl View {
     }
 
     /// Adds the rows of directory `node` after `position` to `sink` until it is full.
-    pub fn list<S: DirectorySink + Send + 'static>(&self, node: NodeId, position: u64, mut sink: S) -> Reply<S> {
+    pub fn list<S: DirectorySink + Send + 'static>(
+        &self,
+        node: NodeId,
+        position: u64,
+        mut sink: S,
+    ) -> Reply<S> {
         let place = match self.0.place_of(node) {
             Ok((place, _)) => place,
             Err(error) => return fails(error),
@@ -232,9 +237,17 @@ impl View {
         };
         let inner = self.0.clone();
         let fetch = inner.source.listing(&path, Urgency::Demand);
+        // Only `.` needs the directory's own inode number, which is hardly ever unknown by now.
+        let unknown = position < layout::DOTS && inner.source.known(&path).is_none();
+        let own = unknown.then(|| inner.source.entry(&path, Urgency::Demand));
         Box::pin(async move {
             let listing = inner.counted(fetch.await)?;
-            inner.list(node, &path, position, &listing, &mut sink);
+            let own = match own {
+                Some(fetch) => fetch.await.ok().map(|answer| answer.value),
+                None => inner.source.known(&path),
+            };
+            let inode = own.map_or(node.get(), |entry| entry.attributes.inode);
+            inner.list(node, inode, &path, position, &listing, &mut sink);
             Ok(sink)
         })
     }
@@ -278,7 +291,9 @@ impl Inner {
     /// Counts who gave the answer.
     fn counted<T>(&self, outcome: Result<Answer<T>, FetchError>) -> Result<T, FetchError> {
         let counter = match &outcome {
-            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => Counter::AnswersCache,
+            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => {
+                Counter::AnswersCache
+            }
             Ok(Answer { origin: Origin::Parent, .. }) => Counter::AnswersParent,
             Ok(Answer { origin: Origin::Storage, .. }) => Counter::AnswersStorage,
             Err(_) => Counter::AnswersErrors,
@@ -319,8 +334,15 @@ impl Inner {
         Err(FetchError::Stale)
     }
 
-    fn list(&self, node: NodeId, path: &FilePath, position: u64, listing: &Listing, sink: &mut impl DirectorySink) {
-        let inode = self.source.known(path).map_or(node.get(), |entry| entry.attributes.inode);
+    fn list(
+        &self,
+        node: NodeId,
+        inode: u64,
+        path: &FilePath,
+        position: u64,
+        listing: &Listing,
+        sink: &mut impl DirectorySink,
+    ) {
         if !self.list_dots(inode, position, sink) {
             return;
         }
@@ -335,7 +357,13 @@ impl Inner {
     }
 
     /// What can be told of a row at once. Only settled entries: others would have to be asked again anyway.
-    fn known_row(&self, node: NodeId, path: &FilePath, name: &[u8], sink: &impl DirectorySink) -> Option<Shown> {
+    fn known_row(
+        &self,
+        node: NodeId,
+        path: &FilePath,
+        name: &[u8],
+        sink: &impl DirectorySink,
+    ) -> Option<Shown> {
         if !sink.wants_attributes() {
             return None;
         }

@@ -1,7 +1,11 @@
 //! The program from outside, as a user sees it: one test binary, so that the package is linked once.
 
+mod actor;
 mod cli;
 mod processes;
 mod scene;
+mod semantics;
 mod signals;
+#[path = "../stand_in/client.rs"]
+mod stand_in;
 mod terminal;

@@ -30,6 +30,8 @@ pub const CONTENT: &str = "what storage holds\n";
 pub struct Scene {
     /// `None`: whoever runs the tests.
     pub uid: Option<u32>,
+    /// Supplementary groups of that user.
+    pub groups: Vec<u32>,
     /// The copy of the program.
     pub binary: PathBuf,
     /// The tree that is shown: `file`, `bin/cat`, `bin/sh`.
@@ -83,7 +85,7 @@ impl Scene {
                 std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
             }
         }
-        Scene { uid, binary, env, home, _directory: directory }
+        Scene { uid, groups: Vec::new(), binary, env, home, _directory: directory }
     }
 
     /// Who this is, for messages.
@@ -98,8 +100,12 @@ impl Scene {
         for (name, _) in std::env::vars().filter(|(name, _)| of_a_launcher(name)) {
             command.env_remove(name);
         }
-        if let Some(uid) = self.uid {
-            command.uid(uid).gid(uid);
+        match self.uid {
+            Some(uid) if self.groups.is_empty() => {
+                command.uid(uid).gid(uid);
+            }
+            Some(uid) => crate::actor::as_member(&mut command, uid, self.groups.clone()),
+            None => {}
         }
         command
     }
@@ -164,7 +170,8 @@ impl Scene {
             self.processes().into_iter().map(|(pid, line)| format!("{pid} {line}")).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let here = self.env.parent().unwrap().to_str().unwrap().to_owned();
-        left.extend(mounts.lines().filter(|line| line.contains(&here)).map(str::to_owned));
+        let ours = |line: &&str| line.contains(&here) && !line.contains(" fuse.lustre ");
+        left.extend(mounts.lines().filter(ours).map(str::to_owned));
         if let Some(uid) = self.uid {
             let sockets = fs::read_to_string("/proc/net/unix").unwrap();
             let name = format!("@spinney-{uid}-");
@@ -231,6 +238,11 @@ impl Lines {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("no line came"),
         }
+    }
+
+    /// A line that has come already.
+    pub fn waiting(&self) -> Option<String> {
+        self.0.try_recv().ok()
     }
 
     /// Reads on until `line` comes, and returns what came before it.

@@ -117,7 +117,9 @@ impl StandIn {
     pub fn command(&mut self, line: &str) -> Value {
         let mut answer = String::new();
         let sent = writeln!(self.control.get_mut(), "{line}");
-        sent.and_then(|()| self.control.read_line(&mut answer)).expect("the stand-in is gone");
+        if let Err(error) = sent.and_then(|()| self.control.read_line(&mut answer)) {
+            panic!("the stand-in is gone: {error}; {:?}", self.child.try_wait());
+        }
         let answer: Value = serde_json::from_str(&answer).expect("the stand-in answers in JSON");
         assert!(answer.get("error").is_none(), "`{line}`: {answer}");
         answer

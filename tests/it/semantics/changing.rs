@@ -1,0 +1,301 @@
+//! Files that change on storage while they are read or mapped in a view.
+//!
+//! What counts is which bytes a reader gets: those of the version it opened, or an error; never some of each.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::tree::{pattern, set_times, settle};
+use crate::actor::{Actor, Ask, at};
+use crate::scene::{Scene, eventually, kill, ordinary, scenes};
+
+/// Large enough that the kernel does not read all of it when the beginning is read.
+const LENGTH: usize = 4 << 20;
+/// Parts that nobody has read yet when the file changes.
+const UNREAD: [u64; 2] = [3 << 20, 2 << 20];
+const PAGE: u64 = 4096;
+
+/// What becomes of who reads a file when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Gets the rest of the version it opened.
+    GoesOn,
+    /// Gets ESTALE, or SIGBUS if it maps the file.
+    Fails,
+}
+
+/// What the name leads to afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// The version first seen.
+    Old,
+    /// The new content, soon.
+    New,
+}
+
+type Change = fn(&Path);
+
+/// How files change, what becomes of readers and of the name, and why.
+const CHANGES: [(&str, Change, Reader, Name); 13] = [
+    // The old file still exists: whoever has it open goes on, as natively.
+    ("replaced by rename", replace, Reader::GoesOn, Name::Old),
+    ("removed", |path| fs::remove_file(path).unwrap(), Reader::GoesOn, Name::Old),
+    ("renamed", |path| fs::rename(path, beside(path)).unwrap(), Reader::GoesOn, Name::Old),
+    ("linked", |path| fs::hard_link(path, beside(path)).unwrap(), Reader::GoesOn, Name::Old),
+    ("linked, then removed", link_and_remove, Reader::GoesOn, Name::Old),
+    // The bytes are the same.
+    ("made unreadable", |path| mode(path, 0o000), Reader::GoesOn, Name::Old),
+    ("made executable", |path| mode(path, 0o755), Reader::GoesOn, Name::Old),
+    // The bytes are not, or nobody can say.
+    ("truncated", |path| open(path).set_len(10).unwrap(), Reader::Fails, Name::New),
+    ("overwritten", overwrite, Reader::Fails, Name::New),
+    ("overwritten, time set back", overwrite_and_set_back, Reader::Fails, Name::New),
+    (
+        "overwritten at the end",
+        |path| open(path).write_all_at(b"!", LENGTH as u64 - 1).unwrap(),
+        Reader::Fails,
+        Name::New,
+    ),
+    (
+        "appended to",
+        |path| open(path).write_all_at(b"more", LENGTH as u64).unwrap(),
+        Reader::Fails,
+        Name::New,
+    ),
+    ("touched", |path| set_times(path, 1, 1, 1, 1), Reader::Fails, Name::New),
+];
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("beside")
+}
+
+fn open(path: &Path) -> fs::File {
+    fs::OpenOptions::new().write(true).open(path).unwrap()
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+fn replace(path: &Path) {
+    fs::write(beside(path), pattern(LENGTH, 99)).unwrap();
+    mode(&beside(path), 0o644);
+    fs::rename(beside(path), path).unwrap();
+}
+
+fn link_and_remove(path: &Path) {
+    fs::hard_link(path, beside(path)).unwrap();
+    fs::remove_file(path).unwrap();
+}
+
+fn overwrite(path: &Path) {
+    open(path).write_all_at(&pattern(LENGTH, 99), 0).unwrap();
+}
+
+fn overwrite_and_set_back(path: &Path) {
+    let before = fs::metadata(path).unwrap();
+    overwrite(path);
+    set_times(path, before.atime(), before.atime_nsec(), before.mtime(), before.mtime_nsec());
+}
+
+fn described(bytes: &[u8]) -> String {
+    format!("{} bytes {:016x}", bytes.len(), crate::actor::hash(bytes))
+}
+
+/// The files, one per change, made and settled.
+fn files(scene: &Scene) -> Vec<PathBuf> {
+    let paths: Vec<_> = (0..CHANGES.len()).map(|i| scene.env.join(format!("file {i}"))).collect();
+    for (i, path) in paths.iter().enumerate() {
+        fs::write(path, pattern(LENGTH, i as u64)).unwrap();
+        if let Some(uid) = scene.uid {
+            std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+        }
+    }
+    settle(&scene.env);
+    paths
+}
+
+/// Opens and maps a file, and reads the first page by both ways.
+fn begin(view: &mut Actor, name: &str, path: &Path, bytes: &[u8]) {
+    let file = || name.to_owned();
+    view.must(&Ask::Open { file: file(), path: at(path), flags: libc::O_RDONLY });
+    let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+    view.must(&Ask::Map { map: file(), file: file(), length: LENGTH as u64, protection, flags });
+    let first = described(&bytes[..PAGE as usize]);
+    assert_eq!(view.ask(&Ask::Read { file: file(), offset: 0, length: PAGE }), first);
+    assert_eq!(view.ask(&Ask::Touch { map: file(), offset: 0, length: PAGE }), first);
+}
+
+#[test]
+fn a_file_that_changes_under_its_reader_goes_on_as_it_was_or_fails_but_is_never_mixed() {
+    for scene in scenes() {
+        let paths = files(&scene);
+        let mut view = Actor::inside(&scene, &[]);
+        for (i, (change, make, reader, name)) in CHANGES.into_iter().enumerate() {
+            let (path, old) = (&paths[i], pattern(LENGTH, i as u64));
+            begin(&mut view, change, path, &old);
+            make(path);
+            let part = |at: u64| described(&old[at as usize..(at + PAGE) as usize]);
+            let read = view.ask(&Ask::Read { file: change.to_owned(), offset: UNREAD[0], length: PAGE });
+            let mapped = view.ask(&Ask::Touch { map: change.to_owned(), offset: UNREAD[1], length: PAGE });
+            let (want_read, want_mapped) = match reader {
+                Reader::GoesOn => (part(UNREAD[0]), part(UNREAD[1])),
+                Reader::Fails => ("ESTALE".to_owned(), "SIGBUS".to_owned()),
+            };
+            assert_eq!(read, want_read, "{}: {change}: read", scene.who());
+            assert_eq!(mapped, want_mapped, "{}: {change}: mapped", scene.who());
+            let all = Ask::ReadAll { path: at(path) };
+            match name {
+                Name::Old => {
+                    assert_eq!(view.ask(&all), described(&old), "{}: {change}: by name", scene.who())
+                }
+                Name::New => {
+                    let new = described(&fs::read(path).unwrap_or_default());
+                    eventually(&format!("{change}: the new content"), || {
+                        let now = view.ask(&all);
+                        assert!(
+                            now == new || now == "ESTALE" || now.ends_with('`'),
+                            "{change}: {now} is neither"
+                        );
+                        now == new || fs::metadata(path).unwrap().len() == 10 && now.ends_with('`')
+                    });
+                }
+            }
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_file_replaced_before_anybody_read_it_is_stale_once_and_then_new() {
+    for scene in scenes() {
+        let paths = files(&scene);
+        let mut view = Actor::inside(&scene, &[]);
+        let changes: [(Change, &str); 2] =
+            [(replace, "new"), (|path| fs::remove_file(path).unwrap(), "ENOENT")];
+        for (path, (change, want)) in paths.iter().zip(changes) {
+            view.must(&Ask::Open { file: "f".to_owned(), path: at(path), flags: libc::O_RDONLY });
+            change(path);
+            let said = view.ask(&Ask::Read { file: "f".to_owned(), offset: 0, length: PAGE });
+            assert_eq!(said, "ESTALE", "{want}: nobody told us that it was opened");
+            let want = if want == "new" { described(&fs::read(path).unwrap()) } else { want.to_owned() };
+            eventually("the name leads to what is there now", || {
+                view.ask(&Ask::ReadAll { path: at(path) }) == want
+            });
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn after_a_daemons_death_a_reader_of_a_replaced_file_gets_what_was_read_or_estale() {
+    let scene = ordinary();
+    let paths = files(&scene);
+    let mut view = Actor::inside(&scene, &[]);
+    let old = pattern(LENGTH, 0);
+    begin(&mut view, "f", &paths[0], &old);
+    replace(&paths[0]);
+    let daemon = scene.process("daemon-process");
+    kill(daemon, libc::SIGKILL);
+    let read = |offset| Ask::Read { file: "f".to_owned(), offset, length: PAGE };
+    assert_eq!(view.ask(&read(0)), described(&old[..PAGE as usize]), "the kernel has it");
+    assert_eq!(view.ask(&read(UNREAD[0])), "ESTALE", "descriptors die with their process");
+    view.leave();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_file_younger_than_two_seconds_is_seen_as_it_is_each_time() {
+    for scene in scenes() {
+        let path = scene.env.join("young");
+        let mut view = Actor::inside(&scene, &[]);
+        for round in 0..20u8 {
+            // The same size, the same modification time, the same inode number.
+            fs::write(&path, [b'a' + round; 30]).unwrap();
+            set_times(&path, 1_000_000, 0, 1_000_000, 0);
+            let want = format!("`{}`", char::from(b'a' + round).to_string().repeat(30));
+            assert_eq!(view.ask(&Ask::ReadAll { path: at(&path) }), want, "{}", scene.who());
+        }
+        for target in ["one", "two", "three"] {
+            let link = scene.env.join("link");
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(view.ask(&Ask::Target { path: at(&link) }), format!("`{target}`"));
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_was_seen_stays_as_first_seen() {
+    for scene in scenes() {
+        let (link, directory) = (scene.env.join("link"), scene.env.join("directory"));
+        std::os::unix::fs::symlink("old", &link).unwrap();
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("file"), "inside\n").unwrap();
+        settle(&scene.env);
+        let mut view = Actor::inside(&scene, &[]);
+        let target = Ask::Target { path: at(&link) };
+        let list = Ask::List { path: at(&directory) };
+        let file = Ask::ReadAll { path: at(directory.join("file")) };
+        let new = Ask::ReadAll { path: at(directory.join("new")) };
+        let before = [view.ask(&target), view.ask(&list), view.ask(&file), view.ask(&new)];
+        assert_eq!((&*before[0], &*before[2], &*before[3]), ("`old`", "`inside\\n`", "ENOENT"));
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("new", &link).unwrap();
+        fs::write(directory.join("new"), "new\n").unwrap();
+        fs::remove_file(directory.join("file")).unwrap();
+        let after = [view.ask(&target), view.ask(&list), view.ask(&file), view.ask(&new)];
+        assert_eq!(before, after, "{}", scene.who());
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_directory_removed_and_made_anew_hides_nothing_that_is_in_the_new_one() {
+    for scene in scenes() {
+        let directory = scene.env.join("directory");
+        fs::create_dir(&directory).unwrap();
+        settle(&scene.env);
+        let mut view = Actor::inside(&scene, &[]);
+        for round in 0..5 {
+            let name = directory.join(format!("file {round}"));
+            assert!(!view.ask(&Ask::Stat { path: at(&directory), follow: true }).starts_with('E'));
+            view.must(&Ask::Access { path: at(&directory), mode: libc::X_OK });
+            fs::remove_dir_all(&directory).unwrap();
+            fs::create_dir(&directory).unwrap();
+            fs::write(&name, "anew\n").unwrap();
+            assert_eq!(
+                view.ask(&Ask::ReadAll { path: at(&name) }),
+                "`anew\\n`",
+                "{} round {round}",
+                scene.who()
+            );
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_directory_replaced_by_a_file_gives_no_absence_that_storage_did_not_tell() {
+    for scene in scenes() {
+        let directory = scene.env.join("directory");
+        fs::create_dir_all(directory.join("inner")).unwrap();
+        settle(&scene.env);
+        let mut view = Actor::inside(&scene, &[]);
+        let inside = Ask::Stat { path: at(directory.join("inner")), follow: true };
+        assert!(view.ask(&Ask::Stat { path: at(&directory), follow: true }).starts_with("mode=40755"));
+        fs::remove_dir_all(&directory).unwrap();
+        fs::write(&directory, "a file now\n").unwrap();
+        // Storage itself says so: the path to `inner` leads through a file.
+        assert_eq!(view.ask(&inside), "ENOTDIR", "{}", scene.who());
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}

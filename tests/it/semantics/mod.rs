@@ -1,0 +1,23 @@
+//! What docs/SEMANTICS.md promises, paragraph by paragraph: each test here is named there, and the other way round.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `starved` | little of everything |
+//! | `tree` | a tree with one of everything |
+//! | `trouble` | storage that fails or hangs, deaths |
+//! | `observed` | that tree seen from outside and from inside |
+//! | `changing` | files and directories that change on storage |
+//! | `listing` | directories of every size |
+//! | `random` | random trees and operations |
+//! | `refusing` | what is refused or local, ways of reading, programs |
+//! | `showing` | what is shown: attributes, names, links, listings, access |
+
+mod changing;
+mod listing;
+mod observed;
+mod random;
+mod refusing;
+mod showing;
+mod starved;
+mod tree;
+mod trouble;
