@@ -101,7 +101,9 @@ impl Scene {
             command.env_remove(name);
         }
         match self.uid {
-            Some(uid) if self.groups.is_empty() => { command.uid(uid).gid(uid); },
+            Some(uid) if self.groups.is_empty() => {
+                command.uid(uid).gid(uid);
+            }
             Some(uid) => crate::actor::as_member(&mut command, uid, self.groups.clone()),
             None => {}
         }

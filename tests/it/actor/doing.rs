@@ -54,7 +54,9 @@ impl Holding {
         match ask {
             Ask::Stat { .. } | Ask::Fstat { .. } | Ask::StatAt { .. } | Ask::StatNow { .. } => self.stat(ask),
             Ask::Open { file, path, flags } => self.open(file, libc::AT_FDCWD, path, flags),
-            Ask::OpenAt { file, directory, path, flags } => self.open(file, self.file(&directory), path, flags),
+            Ask::OpenAt { file, directory, path, flags } => {
+                self.open(file, self.file(&directory), path, flags)
+            }
             Ask::Close { file } => {
                 let file = self.files.remove(&file).unwrap();
                 // SAFETY: a descriptor of ours, forgotten above.
@@ -195,7 +197,8 @@ fn read_aligned(file: i32, length: u64) -> Said {
     let length = usize::try_from(length).unwrap();
     // SAFETY: an anonymous mapping as long as what is read into it, gone at the end of this function.
     unsafe {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let into = libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0);
         let said = check(libc::read(file, into, length)).map(|count| {
             words::bytes(std::slice::from_raw_parts(into.cast(), usize::try_from(count).unwrap()))
@@ -239,10 +242,12 @@ fn send_file(path: &CStr) -> Said {
 
 fn copy_range(path: &CStr, to: &CStr) -> Said {
     // SAFETY: a C string that is alive; the descriptor is closed below.
-    let to_file = check(unsafe { libc::open(to.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC, 0o600) })?;
+    let to_file =
+        check(unsafe { libc::open(to.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC, 0o600) })?;
     let null = std::ptr::null_mut();
     // SAFETY: two descriptors that are open.
-    let copied = move_all(path, |file| unsafe { libc::copy_file_range(file, null, to_file, null, 1 << 20, 0) });
+    let copied =
+        move_all(path, |file| unsafe { libc::copy_file_range(file, null, to_file, null, 1 << 20, 0) });
     // SAFETY: opened above.
     unsafe { libc::close(to_file) };
     copied?;
@@ -259,7 +264,10 @@ fn touch(map: *mut u8, offset: u64, length: u64) -> Said {
         drop(out);
         // SAFETY: the test touches inside what it mapped; what is gone raises SIGBUS, which is the point.
         let there = unsafe {
-            std::slice::from_raw_parts(map.add(usize::try_from(offset).unwrap()), usize::try_from(length).unwrap())
+            std::slice::from_raw_parts(
+                map.add(usize::try_from(offset).unwrap()),
+                usize::try_from(length).unwrap(),
+            )
         };
         let words = words::bytes(&there.to_vec());
         let _ = into.write_all(words.as_bytes());
@@ -273,7 +281,9 @@ fn touch(map: *mut u8, offset: u64, length: u64) -> Said {
     // SAFETY: a child of ours.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
     if libc::WIFSIGNALED(status) {
-        return Ok(if libc::WTERMSIG(status) == libc::SIGBUS { "SIGBUS" } else { "another signal" }.to_owned());
+        return Ok(
+            if libc::WTERMSIG(status) == libc::SIGBUS { "SIGBUS" } else { "another signal" }.to_owned()
+        );
     }
     Ok(words)
 }
@@ -305,7 +315,12 @@ fn rows_after(path: &CStr, position: Option<i64>) -> Result<Vec<Row>, String> {
                 break if *libc::__errno_location() == 0 { Ok(rows) } else { Err(last_errno()) };
             }
             let name = CStr::from_ptr((*row).d_name.as_ptr()).to_bytes().to_vec();
-            rows.push(Row { name, kind: (*row).d_type, inode: (*row).d_ino, position: libc::telldir(stream) });
+            rows.push(Row {
+                name,
+                kind: (*row).d_type,
+                inode: (*row).d_ino,
+                position: libc::telldir(stream),
+            });
         };
         libc::closedir(stream);
         said
@@ -332,7 +347,8 @@ fn resume(path: &CStr, step: usize) -> Said {
     let all = list(path)?;
     for (i, row) in all.iter().enumerate().step_by(step) {
         let rest = rows_after(path, Some(row.position))?;
-        let same = rest.len() == all.len() - i - 1 && rest.iter().zip(&all[i + 1..]).all(|(a, b)| a.name == b.name);
+        let same =
+            rest.len() == all.len() - i - 1 && rest.iter().zip(&all[i + 1..]).all(|(a, b)| a.name == b.name);
         if !same {
             return Ok(format!("after row {i} of {} came {} others", all.len(), rest.len()));
         }
@@ -361,7 +377,10 @@ fn usage(path: &CStr) -> Said {
         (libc::statvfs64(path.as_ptr(), &raw mut got), got)
     };
     check(result)?;
-    Ok(format!("bsize={} blocks={} files={} namemax={}", got.f_bsize, got.f_blocks, got.f_files, got.f_namemax))
+    Ok(format!(
+        "bsize={} blocks={} files={} namemax={}",
+        got.f_bsize, got.f_blocks, got.f_files, got.f_namemax
+    ))
 }
 
 fn xattr(path: &CStr, name: &CStr) -> Said {
@@ -428,7 +447,8 @@ fn checksum(root: &[u8], times: usize) -> Said {
     let mut said = Vec::new();
     for _ in 0..times {
         let mut state = 0u64;
-        add_tree(&PathBuf::from(std::ffi::OsString::from_vec(root.to_vec())), &mut state).map_err(|e| e.to_string())?;
+        add_tree(&PathBuf::from(std::ffi::OsString::from_vec(root.to_vec())), &mut state)
+            .map_err(|e| e.to_string())?;
         said.push(format!("{state:016x}"));
     }
     said.dedup();
@@ -441,8 +461,10 @@ fn add_tree(path: &Path, state: &mut u64) -> std::io::Result<()> {
     let attributes = std::fs::symlink_metadata(path).map_err(told)?;
     add(path.file_name().unwrap_or_default().as_bytes());
     if attributes.is_dir() {
-        let mut names: Vec<_> =
-            std::fs::read_dir(path).map_err(told)?.map(|e| Ok(e?.file_name())).collect::<std::io::Result<_>>()?;
+        let mut names: Vec<_> = std::fs::read_dir(path)
+            .map_err(told)?
+            .map(|e| Ok(e?.file_name()))
+            .collect::<std::io::Result<_>>()?;
         names.sort();
         for name in names {
             add_tree(&path.join(name), state)?;
@@ -456,7 +478,9 @@ fn add_tree(path: &Path, state: &mut u64) -> std::io::Result<()> {
         file.read_to_end(&mut bytes).map_err(told)?;
         add(&bytes);
         // SAFETY: plain numbers.
-        unsafe { libc::posix_fadvise(std::os::fd::AsRawFd::as_raw_fd(&file), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        unsafe {
+            libc::posix_fadvise(std::os::fd::AsRawFd::as_raw_fd(&file), 0, 0, libc::POSIX_FADV_DONTNEED)
+        };
     }
     Ok(())
 }

@@ -51,8 +51,18 @@ const CHANGES: [(&str, Change, Reader, Name); 13] = [
     ("truncated", |path| open(path).set_len(10).unwrap(), Reader::Fails, Name::New),
     ("overwritten", overwrite, Reader::Fails, Name::New),
     ("overwritten, time set back", overwrite_and_set_back, Reader::Fails, Name::New),
-    ("overwritten at the end", |path| open(path).write_all_at(b"!", LENGTH as u64 - 1).unwrap(), Reader::Fails, Name::New),
-    ("appended to", |path| open(path).write_all_at(b"more", LENGTH as u64).unwrap(), Reader::Fails, Name::New),
+    (
+        "overwritten at the end",
+        |path| open(path).write_all_at(b"!", LENGTH as u64 - 1).unwrap(),
+        Reader::Fails,
+        Name::New,
+    ),
+    (
+        "appended to",
+        |path| open(path).write_all_at(b"more", LENGTH as u64).unwrap(),
+        Reader::Fails,
+        Name::New,
+    ),
     ("touched", |path| set_times(path, 1, 1, 1, 1), Reader::Fails, Name::New),
 ];
 
@@ -137,12 +147,17 @@ fn a_file_that_changes_under_its_reader_goes_on_as_it_was_or_fails_but_is_never_
             assert_eq!(mapped, want_mapped, "{}: {change}: mapped", scene.who());
             let all = Ask::ReadAll { path: at(path) };
             match name {
-                Name::Old => assert_eq!(view.ask(&all), described(&old), "{}: {change}: by name", scene.who()),
+                Name::Old => {
+                    assert_eq!(view.ask(&all), described(&old), "{}: {change}: by name", scene.who())
+                }
                 Name::New => {
                     let new = described(&fs::read(path).unwrap_or_default());
                     eventually(&format!("{change}: the new content"), || {
                         let now = view.ask(&all);
-                        assert!(now == new || now == "ESTALE" || now.ends_with('`'), "{change}: {now} is neither");
+                        assert!(
+                            now == new || now == "ESTALE" || now.ends_with('`'),
+                            "{change}: {now} is neither"
+                        );
                         now == new || fs::metadata(path).unwrap().len() == 10 && now.ends_with('`')
                     });
                 }
@@ -158,14 +173,17 @@ fn a_file_replaced_before_anybody_read_it_is_stale_once_and_then_new() {
     for scene in scenes() {
         let paths = files(&scene);
         let mut view = Actor::inside(&scene, &[]);
-        let changes: [(Change, &str); 2] = [(replace, "new"), (|path| fs::remove_file(path).unwrap(), "ENOENT")];
+        let changes: [(Change, &str); 2] =
+            [(replace, "new"), (|path| fs::remove_file(path).unwrap(), "ENOENT")];
         for (path, (change, want)) in paths.iter().zip(changes) {
             view.must(&Ask::Open { file: "f".to_owned(), path: at(path), flags: libc::O_RDONLY });
             change(path);
             let said = view.ask(&Ask::Read { file: "f".to_owned(), offset: 0, length: PAGE });
             assert_eq!(said, "ESTALE", "{want}: nobody told us that it was opened");
             let want = if want == "new" { described(&fs::read(path).unwrap()) } else { want.to_owned() };
-            eventually("the name leads to what is there now", || view.ask(&Ask::ReadAll { path: at(path) }) == want);
+            eventually("the name leads to what is there now", || {
+                view.ask(&Ask::ReadAll { path: at(path) }) == want
+            });
         }
         view.leave();
         scene.assert_nothing_left();
@@ -212,6 +230,49 @@ fn a_file_younger_than_two_seconds_is_seen_as_it_is_each_time() {
     }
 }
 
+/// Writes through a map of the whole file, which changes its times only when it is first written to.
+fn store(path: &Path, values: impl Iterator<Item = u8>, mut after: impl FnMut(u8)) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+    // SAFETY: a mapping of its own, as long as the file, unmapped below.
+    unsafe {
+        let flags = rustix::mm::MapFlags::SHARED;
+        let base = rustix::mm::mmap(std::ptr::null_mut(), length, protection, flags, &file, 0).unwrap();
+        for value in values {
+            base.cast::<u8>().write_bytes(value, length);
+            after(value);
+        }
+        rustix::mm::munmap(base, length).unwrap();
+    }
+}
+
+#[test]
+fn bytes_of_a_young_file_are_not_kept_though_its_times_stay_the_same() {
+    for scene in scenes() {
+        let path = scene.env.join("young");
+        fs::write(&path, [b'-'; 300_000]).unwrap();
+        let times = || fs::metadata(&path).map(|m| (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())).unwrap();
+        let mut view = Actor::inside(&scene, &[]);
+        // From the middle of a block, so that the rest of the block may be kept for what comes next.
+        let part = |view: &mut Actor| {
+            view.must(&Ask::Open { file: "f".to_owned(), path: at(&path), flags: libc::O_RDONLY });
+            view.ask(&Ask::Read { file: "f".to_owned(), offset: 200_000, length: 100 })
+        };
+        let mut seen = Vec::new();
+        store(&path, b'a'..=b'f', |value| {
+            assert_eq!(part(&mut view), described(&[value; 100]), "{}", scene.who());
+            seen.push(times());
+        });
+        seen.dedup();
+        assert!(seen.len() < 6, "the times told of every change: this proves nothing");
+        settle(&path);
+        assert_eq!(part(&mut view), described(&[b'f'; 100]), "{}", scene.who());
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn what_was_seen_stays_as_first_seen() {
     for scene in scenes() {
@@ -252,7 +313,12 @@ fn a_directory_removed_and_made_anew_hides_nothing_that_is_in_the_new_one() {
             fs::remove_dir_all(&directory).unwrap();
             fs::create_dir(&directory).unwrap();
             fs::write(&name, "anew\n").unwrap();
-            assert_eq!(view.ask(&Ask::ReadAll { path: at(&name) }), "`anew\\n`", "{} round {round}", scene.who());
+            assert_eq!(
+                view.ask(&Ask::ReadAll { path: at(&name) }),
+                "`anew\\n`",
+                "{} round {round}",
+                scene.who()
+            );
         }
         view.leave();
         scene.assert_nothing_left();

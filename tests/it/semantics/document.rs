@@ -13,7 +13,9 @@ fn tests_in(directory: &Path, found: &mut BTreeSet<String>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let after = text.split("#[test]\n").skip(1);
-            found.extend(after.filter_map(|code| Some(code.trim_start().strip_prefix("fn ")?.split('(').next()?.to_owned())));
+            found.extend(after.filter_map(|code| {
+                Some(code.trim_start().strip_prefix("fn ")?.split('(').next()?.to_owned())
+            }));
         }
     }
 }

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use spinney::file::{
-    Answer, Attributes, Block, BlockIndex, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
-    ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId, ready,
+    Answer, Attributes, Block, BlockIndex, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage,
+    Listing, ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId, ready,
 };
 use spinney::profile::recorder::Recorder;
-use spinney::view::{DirectoryRow, DirectorySink, Layout, Looked, NodeId, NodeTable, Owners, Reply, Shown, View};
+use spinney::view::{
+    DirectoryRow, DirectorySink, Layout, Looked, NodeId, NodeTable, Owners, Reply, Shown, View,
+};
 
 use super::random::Dice;
 use super::tree::pattern;
@@ -60,11 +62,8 @@ impl Model {
     fn entry_at(&self, path: &[u8]) -> Option<Entry> {
         let is_directory = path.is_empty() || DIRECTORIES.iter().any(|d| d.as_bytes() == path);
         let files = self.files.lock().unwrap();
-        let attributes = if is_directory {
-            attributes(libc::S_IFDIR | 0o755, 1)
-        } else {
-            file(*files.get(path)?)
-        };
+        let attributes =
+            if is_directory { attributes(libc::S_IFDIR | 0o755, 1) } else { file(*files.get(path)?) };
         // Some versions are too young to be trusted.
         Some(Entry { attributes, target: None, settled: attributes.modified.seconds % 4 != 3 })
     }
@@ -76,7 +75,8 @@ impl Model {
             Some(slash) => (path[..slash].to_vec(), path[slash + 1..].to_vec()),
             None => (Vec::new(), path),
         });
-        let mut names: Vec<_> = parts.filter(|(parent, _)| parent == directory).map(|(_, name)| name).collect();
+        let mut names: Vec<_> =
+            parts.filter(|(parent, _)| parent == directory).map(|(_, name)| name).collect();
         names.sort();
         names
     }
@@ -92,15 +92,20 @@ impl Source for Model {
     }
 
     fn listing(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Listing>> {
-        let row = |name: Vec<u8>| ListingEntry { name: name.into(), inode: 1, kind: libc::DT_UNKNOWN, entry: None };
+        let row =
+            |name: Vec<u8>| ListingEntry { name: name.into(), inode: 1, kind: libc::DT_UNKNOWN, entry: None };
         let rows = self.names_in(path.relative()).into_iter().map(row).collect();
         told(Some(Arc::new(Listing::new(rows, true))), FetchError::Stale)
     }
 
     fn block(&self, path: &FilePath, version: Version, index: BlockIndex, _: Urgency) -> Fetch<Arc<Block>> {
-        let is_current = self.entry_at(path.relative()).is_some_and(|entry| entry.attributes.version() == version);
+        let is_current =
+            self.entry_at(path.relative()).is_some_and(|entry| entry.attributes.version() == version);
         let range = index.range(version.size);
-        let bytes = || content(version)[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec();
+        let bytes = || {
+            content(version)[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()]
+                .to_vec()
+        };
         told(is_current.then(|| Arc::new(Block::new(bytes()))), FetchError::Stale)
     }
 
@@ -164,7 +169,9 @@ impl Kernel {
     /// A directory whose number the kernel holds, or the root, and its path.
     fn directory(&mut self) -> (NodeId, Vec<u8>) {
         let mut all = vec![(NodeId::ROOT, Vec::new())];
-        all.extend(self.held.iter().filter(|(_, held)| held.1.is_none()).map(|(node, held)| (*node, held.0.clone())));
+        all.extend(
+            self.held.iter().filter(|(_, held)| held.1.is_none()).map(|(node, held)| (*node, held.0.clone())),
+        );
         all.sort_by(|a, b| a.1.cmp(&b.1));
         self.dice.one(&all).clone()
     }
@@ -180,7 +187,11 @@ impl Kernel {
         let path = format!("{directory}/{}", self.dice.below(NAMES)).into_bytes();
         let version = self.dice.below(50) as u64;
         let mut files = self.model.files.lock().unwrap();
-        if version < 10 { files.remove(&path) } else { files.insert(path, version) };
+        if version < 10 {
+            files.remove(&path)
+        } else {
+            files.insert(path, version)
+        };
     }
 
     fn look_up(&mut self) {
@@ -211,13 +222,17 @@ impl Kernel {
         let (path, version, _) = self.held[&node].clone();
         let Some(version) = version else { return };
         let (offset, length) = (self.dice.below(150_000) as u64, self.dice.below(200_000) as u32);
-        let is_current = self.model.entry_at(&path).is_some_and(|entry| entry.attributes.version() == version);
+        let is_current =
+            self.model.entry_at(&path).is_some_and(|entry| entry.attributes.version() == version);
         match now(self.view.read(node, offset, length)) {
             Ok(read) => {
                 let all = content(version);
                 let start = usize::try_from(offset).unwrap().min(all.len());
                 let end = (start + length as usize).min(all.len());
-                assert!(read.pieces().collect::<Vec<_>>().concat() == all[start..end], "{path:?}: other bytes");
+                assert!(
+                    read.pieces().collect::<Vec<_>>().concat() == all[start..end],
+                    "{path:?}: other bytes"
+                );
             }
             Err(FetchError::Stale) => assert!(!is_current, "{path:?} is still this version"),
             Err(error) => panic!("{path:?}: {error}"),
@@ -259,7 +274,10 @@ impl Kernel {
         if is_gone {
             self.held.remove(&node);
             if is_file {
-                assert!(matches!(now(self.view.attributes(node)), Err(FetchError::Stale)), "a forgotten number lives");
+                assert!(
+                    matches!(now(self.view.attributes(node)), Err(FetchError::Stale)),
+                    "a forgotten number lives"
+                );
             }
         }
     }

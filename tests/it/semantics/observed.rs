@@ -108,7 +108,9 @@ impl Observed {
         let overflow = 65_534;
         let word = |word: &str| match word.split_once('=') {
             Some(("uid", id)) if id != own.to_string() => format!("uid={overflow}"),
-            Some(("gid", id)) if self.groups.iter().any(|group| id == group.to_string()) => format!("gid={own}"),
+            Some(("gid", id)) if self.groups.iter().any(|group| id == group.to_string()) => {
+                format!("gid={own}")
+            }
             Some(("gid", id)) if id != own.to_string() => format!("gid={overflow}"),
             _ => word.to_owned(),
         };
@@ -143,7 +145,8 @@ fn look(actor: &mut Actor, script: &Script) -> Seen {
         asks.iter().for_each(|ask| actor.begin(ask));
         let answers: Vec<String> = asks.iter().map(|_| actor.answer()).collect();
         // Of several steps the first that fails counts.
-        let telling = answers.iter().find(|answer| answer.starts_with('E')).unwrap_or(&answers[answers.len() - 1]);
+        let telling =
+            answers.iter().find(|answer| answer.starts_with('E')).unwrap_or(&answers[answers.len() - 1]);
         assert!(seen.insert((path.clone(), look), telling.clone()).is_none(), "{look} of {path} twice");
     }
     seen
@@ -176,7 +179,11 @@ fn script(env: &Path) -> Script {
         }
         let beneath = [&bytes[..], b"/beneath"].concat();
         script.push((name.clone(), "beneath", vec![Ask::Stat { path: beneath, follow: true }]));
-        script.push((name.clone(), "absent", vec![Ask::Stat { path: [&bytes[..], b"no"].concat(), follow: true }]));
+        script.push((
+            name.clone(),
+            "absent",
+            vec![Ask::Stat { path: [&bytes[..], b"no"].concat(), follow: true }],
+        ));
     }
     script
 }

@@ -43,14 +43,16 @@ fn grow(root: &Path, dice: &mut Dice, uid: Option<u32>) -> Vec<PathBuf> {
     let mut directories = vec![root.to_owned()];
     let mut paths = Vec::new();
     for i in 0..150 {
-        let path = dice.one(&directories).join(format!("{} {i}", ["a", "\u{e9}", "\n", "x\\"][dice.below(4)]));
+        let path =
+            dice.one(&directories).join(format!("{} {i}", ["a", "\u{e9}", "\n", "x\\"][dice.below(4)]));
         match dice.below(5) {
             0 => {
                 fs::create_dir(&path).unwrap();
                 directories.push(path.clone());
             }
             1 => std::os::unix::fs::symlink(dice.one(&directories), &path).unwrap(),
-            2 => std::os::unix::fs::symlink(path.with_file_name(format!("a {}", dice.below(150))), &path).unwrap(),
+            2 => std::os::unix::fs::symlink(path.with_file_name(format!("a {}", dice.below(150))), &path)
+                .unwrap(),
             _ => {
                 let length = [0, 1, 4096, 131_072, 300_000][dice.below(5)] + dice.below(3);
                 fs::write(&path, pattern(length, i)).unwrap();
@@ -90,7 +92,11 @@ fn operation(dice: &mut Dice, paths: &[PathBuf]) -> Vec<Ask> {
 /// Without what may differ: access times that reading outside moves, and owners within a user namespace.
 fn comparable(said: &str) -> String {
     let word = |word: &&str| !["uid=", "gid=", "atime="].iter().any(|varying| word.starts_with(varying));
-    if said.starts_with("mode=") { said.split(' ').filter(word).collect::<Vec<_>>().join(" ") } else { said.to_owned() }
+    if said.starts_with("mode=") {
+        said.split(' ').filter(word).collect::<Vec<_>>().join(" ")
+    } else {
+        said.to_owned()
+    }
 }
 
 fn compare(scene: &Scene, seed: u64) {
@@ -102,7 +108,12 @@ fn compare(scene: &Scene, seed: u64) {
     for i in 0..OPERATIONS {
         for ask in operation(&mut dice, &paths) {
             let (outside, inside) = (native.ask(&ask), view.ask(&ask));
-            assert_eq!(comparable(&outside), comparable(&inside), "{}: seed {seed}, {i}: {ask:?}", scene.who());
+            assert_eq!(
+                comparable(&outside),
+                comparable(&inside),
+                "{}: seed {seed}, {i}: {ask:?}",
+                scene.who()
+            );
         }
     }
     native.leave();

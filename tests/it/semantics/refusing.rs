@@ -67,10 +67,7 @@ fn a_file_made_outside_cannot_be_moved_or_linked_into_a_view_nor_out_of_it() {
         let (inside, outside) = (scene.shown("file"), scene.home.join("own"));
         std::fs::write(&outside, "own").unwrap();
         let mut view = Actor::inside(&scene, &[]);
-        for (from, to) in [
-            (at(&inside), at(scene.home.join("out"))),
-            (at(&outside), at(scene.shown("in"))),
-        ] {
+        for (from, to) in [(at(&inside), at(scene.home.join("out"))), (at(&outside), at(scene.shown("in")))] {
             for how in [Mutation::RenameAway, Mutation::Link] {
                 let said = view.ask(&Ask::Mutate { how, path: from.clone(), beside: to.clone() });
                 assert!(said == "EXDEV" || said == "EROFS", "{how:?}: {said}");
@@ -135,7 +132,10 @@ fn extended_attributes_are_not_shown() {
         assert_eq!(pair.both(&Ask::Xattrs { path: at(&path) }).1, "ENOTSUP");
         let acl = Ask::Xattr { path: at(&path), name: "system.posix_acl_access".to_owned() };
         let (native, view) = pair.both(&acl);
-        assert!(native == "ENODATA" && (view == "ENODATA" || view == "ENOTSUP"), "no access list: {native}, {view}");
+        assert!(
+            native == "ENODATA" && (view == "ENODATA" || view == "ENOTSUP"),
+            "no access list: {native}, {view}"
+        );
         pair.leave();
         scene.assert_nothing_left();
     }
@@ -202,7 +202,11 @@ fn descriptors_directories_and_the_way_up_work_as_natively() {
         let devices: Vec<_> =
             here.iter().map(|ask| pair.view.ask(ask).split(':').next().unwrap().to_owned()).collect();
         assert_eq!(devices[0], devices[1], "a view is one file system");
-        assert_ne!(pair.native.ask(&here[0]).split(':').next().unwrap(), devices[0], "and not that of storage");
+        assert_ne!(
+            pair.native.ask(&here[0]).split(':').next().unwrap(),
+            devices[0],
+            "and not that of storage"
+        );
         pair.leave();
         scene.assert_nothing_left();
     }
@@ -230,7 +234,9 @@ fn every_way_of_reading_brings_the_same_bytes() {
         let mut pair = Pair::of(&scene);
         let length = length as u64;
         pair.same(&open(&path, libc::O_RDONLY));
-        for (offset, count) in [(0, length), (131_071, 2), (length - 1, 10), (length, 5), (length + 999, 1), (77, 200_000)] {
+        for (offset, count) in
+            [(0, length), (131_071, 2), (length - 1, 10), (length, 5), (length + 999, 1), (77, 200_000)]
+        {
             pair.same(&Ask::Read { file: file(), offset, length: count });
         }
         let all = pair.same(&Ask::ReadAll { path: at(&path) });
@@ -277,7 +283,11 @@ fn a_sparse_file_beyond_4_gib_is_read_right_and_shows_no_holes() {
         }
         pair.same(&Ask::Read { file: file(), offset: (1 << 32) - 70_000, length: 140_000 });
         let seek = |whence, offset| Ask::Seek { file: file(), offset, whence };
-        assert_eq!(pair.view.ask(&seek(libc::SEEK_DATA, 1 << 20)), (1 << 20).to_string(), "all counts as data");
+        assert_eq!(
+            pair.view.ask(&seek(libc::SEEK_DATA, 1 << 20)),
+            (1 << 20).to_string(),
+            "all counts as data"
+        );
         assert_eq!(pair.view.ask(&seek(libc::SEEK_HOLE, 0)), end.to_string());
         assert_eq!(pair.same(&seek(libc::SEEK_DATA, i64::try_from(end).unwrap() + 1)), "ENXIO");
         assert_eq!(pair.same(&seek(libc::SEEK_END, -3)), (end - 3).to_string());
@@ -291,20 +301,30 @@ fn programs_run_from_a_view_as_from_storage() {
     for scene in members() {
         let mut pair = Pair::of(&scene);
         let program = |name: &str| at(scene.shown(&format!("programs/{name}")));
-        let mut run = |name: &str| pair.same(&Ask::Run { program: program(name), arguments: vec!["one".to_owned()] });
+        let mut run =
+            |name: &str| pair.same(&Ask::Run { program: program(name), arguments: vec!["one".to_owned()] });
         for name in ["static", "dynamic"] {
-            assert_eq!(run(name), "exit status: 3 out `word one\\n` err ``", "{name}: finds its library by $ORIGIN");
+            assert_eq!(
+                run(name),
+                "exit status: 3 out `word one\\n` err ``",
+                "{name}: finds its library by $ORIGIN"
+            );
         }
         let script = scene.shown("programs/script");
         assert_eq!(run("script"), format!("exit status: 4 out `script {script} one\\n` err ``"));
         assert!(run("script of a script").contains(&script));
-        for (name, errno) in [("script without interpreter", "ENOENT"), ("text", "ENOEXEC"), ("not executable", "EACCES")] {
+        for (name, errno) in
+            [("script without interpreter", "ENOENT"), ("text", "ENOEXEC"), ("not executable", "EACCES")]
+        {
             let said = run(name);
             // A shell is tried where the kernel knows no format.
             assert!(said == errno || name == "text", "{name}: {said}");
         }
         let sh = scene.shown("bin/sh");
-        let itself = Ask::Run { program: at(&sh), arguments: vec!["-c".to_owned(), "readlink /proc/$$/exe".to_owned()] };
+        let itself = Ask::Run {
+            program: at(&sh),
+            arguments: vec!["-c".to_owned(), "readlink /proc/$$/exe".to_owned()],
+        };
         assert_eq!(pair.same(&itself), format!("exit status: 0 out `{sh}\\n` err ``"));
         pair.leave();
         scene.assert_nothing_left();

@@ -63,7 +63,9 @@ fn sixty_four_descriptors_serve_a_whole_tree_right() {
 
 #[test]
 fn where_limits_leave_no_room_for_a_view_the_command_runs_on_storage_itself() {
-    for (resource, most) in [(libc::RLIMIT_FSIZE, 1 << 16), (libc::RLIMIT_AS, 300 << 20), (libc::RLIMIT_NOFILE, 12)] {
+    for (resource, most) in
+        [(libc::RLIMIT_FSIZE, 1 << 16), (libc::RLIMIT_AS, 300 << 20), (libc::RLIMIT_NOFILE, 12)]
+    {
         for scene in scenes() {
             let mut command = scene.run(&[], &["cat", &scene.shown("file")]);
             limit(&mut command, resource, most);

@@ -61,7 +61,13 @@ pub fn build(scene: &Scene) {
 /// Sets access and modification time to ten days ago, the access time later: reading then changes neither.
 pub fn age(path: &Path) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    set_times(path, i64::try_from(now).unwrap() - 3600, 123_456_789, i64::try_from(now).unwrap() - 864_000, 987_654_321);
+    set_times(
+        path,
+        i64::try_from(now).unwrap() - 3600,
+        123_456_789,
+        i64::try_from(now).unwrap() - 864_000,
+        987_654_321,
+    );
 }
 
 /// Sets both times, of a symlink itself.
@@ -72,7 +78,8 @@ pub fn set_times(path: &Path, accessed: i64, accessed_ns: i64, modified: i64, mo
         libc::timespec { tv_sec: modified, tv_nsec: modified_ns },
     ];
     // SAFETY: a C string and two times that are alive.
-    let set = unsafe { libc::utimensat(libc::AT_FDCWD, name.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) };
+    let set =
+        unsafe { libc::utimensat(libc::AT_FDCWD, name.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) };
     assert_eq!(set, 0, "{}", path.display());
 }
 
@@ -83,7 +90,8 @@ pub fn settle(root: &Path) {
         let attributes = fs::symlink_metadata(&path).unwrap();
         newest = newest.max(attributes.ctime() * 1_000_000_000 + attributes.ctime_nsec());
     }
-    let settled = UNIX_EPOCH + Duration::from_nanos(u64::try_from(newest).unwrap()) + Duration::from_millis(2010);
+    let settled =
+        UNIX_EPOCH + Duration::from_nanos(u64::try_from(newest).unwrap()) + Duration::from_millis(2010);
     eventually("the tree settles", || SystemTime::now() > settled);
 }
 
@@ -93,7 +101,8 @@ pub fn walk(root: &Path) -> Vec<PathBuf> {
     let mut next = 0;
     while next < all.len() {
         if fs::symlink_metadata(&all[next]).unwrap().is_dir() {
-            let mut inside: Vec<_> = fs::read_dir(&all[next]).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            let mut inside: Vec<_> =
+                fs::read_dir(&all[next]).into_iter().flatten().flatten().map(|e| e.path()).collect();
             inside.sort();
             all.extend(inside);
         }
@@ -123,7 +132,8 @@ fn contents(at: &Path) {
     }
     let sparse = fs::File::create(at.join("sparse")).unwrap();
     sparse.set_len(SPARSE_BYTES).unwrap();
-    let write = |offset, bytes: &[u8]| std::os::unix::fs::FileExt::write_all_at(&sparse, bytes, offset).unwrap();
+    let write =
+        |offset, bytes: &[u8]| std::os::unix::fs::FileExt::write_all_at(&sparse, bytes, offset).unwrap();
     write(0, b"begin");
     write(1 << 32, b"beyond 32 bits");
     write(SPARSE_BYTES - 3, b"end");
@@ -238,7 +248,10 @@ fn programs(at: &Path) {
     put(&at.join("program.c"), PROGRAM.as_bytes());
     put(&at.join("library.c"), LIBRARY.as_bytes());
     let compile = |arguments: &[&str]| {
-        assert!(Command::new("cc").current_dir(at).args(arguments).status().unwrap().success(), "{arguments:?}");
+        assert!(
+            Command::new("cc").current_dir(at).args(arguments).status().unwrap().success(),
+            "{arguments:?}"
+        );
     };
     compile(&["-shared", "-fPIC", "-o", "lib/libword.so", "library.c"]);
     compile(&["-o", "dynamic", "program.c", "-Llib", "-lword", "-Wl,-rpath,$ORIGIN/lib"]);
@@ -265,7 +278,8 @@ fn give_to_user(scene: &Scene, env: &Path) {
 /// One file and one directory of each interesting mode, owned by the user.
 fn modes(scene: &Scene, at: &Path) {
     fs::create_dir(at).unwrap();
-    for mode in [0o000, 0o100, 0o200, 0o400, 0o444, 0o600, 0o644, 0o755, 0o040, 0o004, 0o4755, 0o2755, 0o1644] {
+    for mode in [0o000, 0o100, 0o200, 0o400, 0o444, 0o600, 0o644, 0o755, 0o040, 0o004, 0o4755, 0o2755, 0o1644]
+    {
         with_mode(scene.uid.map(|uid| (uid, uid)), at, mode);
     }
 }

@@ -139,7 +139,10 @@ fn while_storage_hangs_tasks_wait_and_afterwards_everything_is_right() {
         }
         // Meanwhile what does not hang is served.
         for i in 0..10 {
-            assert_eq!(other.ask(&read_all(&scene, &format!("free/file {i}"))), format!("`content of file {i}\\n`"));
+            assert_eq!(
+                other.ask(&read_all(&scene, &format!("free/file {i}"))),
+                format!("`content of file {i}\\n`")
+            );
         }
         assert!(waiting.iter_mut().all(|(actor, ..)| actor.answer_so_far().is_none()));
         storage.command("hang off");
@@ -158,7 +161,10 @@ fn a_task_that_waits_for_hanging_storage_dies_by_a_signal_that_kills_it() {
         let signals = [libc::SIGKILL, libc::SIGINT, libc::SIGTERM];
         // The others need not be tried on everything: what counts is that no handler is there to take them.
         let tries = signals.into_iter().flat_map(|signal| {
-            hanging(&scene).into_iter().take(if signal == libc::SIGKILL { usize::MAX } else { 1 }).map(move |t| (signal, t))
+            hanging(&scene)
+                .into_iter()
+                .take(if signal == libc::SIGKILL { usize::MAX } else { 1 })
+                .map(move |t| (signal, t))
         });
         for (signal, (ask, _)) in tries {
             storage.drop_caches();
@@ -205,7 +211,8 @@ fn a_signal_that_is_handled_cuts_no_call_short() {
 
 fn pending(number: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap();
-    let masks = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+    let masks =
+        status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
     masks.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).fold(0, |all, mask| all | mask)
 }
 
@@ -273,8 +280,8 @@ fn deaths_of_the_daemon_and_the_holder_are_not_seen_by_who_reads_a_whole_tree() 
             let want = native.ask(&ask);
             native.leave();
             let mut view = Actor::inside_with(&scene, &[], |command| {
-                    command.env("SPINNEY_MASK", mask);
-                });
+                command.env("SPINNEY_MASK", mask);
+            });
             for death in 0..20 {
                 view.begin(&ask);
                 let role = if death % 5 == 4 { "holder-process" } else { "daemon-process" };
@@ -310,7 +317,8 @@ fn an_import_goes_on_while_the_daemon_dies_again_and_again() {
     let words = ["python3", "-c", program, library.trim()];
     let want = output(scene.native(words[0]).args(&words[1..]));
     let mut child = scene.run(&["--require", "-q"], &words);
-    let mut child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let lines = Lines::of(child.stdout.take().unwrap());
     let mut got = Vec::new();
     let mut deaths = 0;
