@@ -6,7 +6,7 @@
 //! Not here: asking (`mod.rs`), what to ask ahead (`ahead`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -63,6 +63,7 @@ struct Knowledge {
 pub(super) struct Directory {
     knowledge: Mutex<Knowledge>,
     bytes: AtomicUsize,
+    in_use: AtomicBool,
 }
 
 /// Absences remembered per directory besides its listing: 4,096. A program that probes more names than that
@@ -104,6 +105,16 @@ impl Directory {
             }
             None => Known::Nothing,
         }
+    }
+
+    /// Notes that a task asks for something in it; true the first time.
+    pub(super) fn begin_use(&self) -> bool {
+        !self.in_use.load(Ordering::Relaxed) && !self.in_use.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a task has asked for something in it.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed)
     }
 
     /// What is known of the listing.

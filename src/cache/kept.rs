@@ -38,19 +38,27 @@ impl Weighter<Key, Value> for Bytes {
 }
 
 /// Everything that is kept. A lookup takes one shard lock, never across a call to another layer.
-pub(super) struct Kept(Cache<Key, Value, Bytes>);
+pub(super) struct Kept {
+    things: Cache<Key, Value, Bytes>,
+    /// Blocks that went to the kernel and were dropped, so that no late guess fetches them again.
+    consumed: Cache<(FilePath, Version, BlockIndex), ()>,
+}
+
+/// Consumed blocks remembered: 8,192, some 1 MB of paths. One forgotten may be fetched twice.
+const CONSUMED_MAX: usize = 8192;
 
 impl Kept {
     /// Keeps at most about `budget_bytes`.
     pub(super) fn new(budget_bytes: u64) -> Self {
         // Directories of some 4 KiB and blocks of up to 256 KiB; only the size of tables rests on this.
         let items = usize::try_from(budget_bytes / 16_384).unwrap_or(1 << 16).clamp(256, 1 << 16);
-        Kept(Cache::with_weighter(items, budget_bytes, Bytes))
+        let things = Cache::with_weighter(items, budget_bytes, Bytes);
+        Kept { things, consumed: Cache::new(CONSUMED_MAX) }
     }
 
     /// The directory at `path`, an empty one if nothing is known of it.
     pub(super) fn directory(&self, path: &FilePath) -> Arc<Directory> {
-        let made = self.0.get_or_insert_with(&Key::Directory(path.clone()), || {
+        let made = self.things.get_or_insert_with(&Key::Directory(path.clone()), || {
             let directory = Arc::<Directory>::default();
             let bytes = directory.memory_bytes();
             Ok::<_, std::convert::Infallible>(Value::Directory(directory, bytes))
@@ -63,7 +71,7 @@ impl Kept {
 
     /// The directory at `path` if anything is known of it.
     pub(super) fn peek_directory(&self, path: &FilePath) -> Option<Arc<Directory>> {
-        match self.0.get(&Key::Directory(path.clone()))? {
+        match self.things.get(&Key::Directory(path.clone()))? {
             Value::Directory(directory, _) => Some(directory),
             Value::Block(_) => None,
         }
@@ -72,12 +80,12 @@ impl Kept {
     /// Tells the budget that `directory` has grown.
     pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
         let value = Value::Directory(directory.clone(), directory.memory_bytes());
-        self.0.insert(Key::Directory(path.clone()), value);
+        self.things.insert(Key::Directory(path.clone()), value);
     }
 
     /// A block, if it is kept.
     pub(super) fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Option<Arc<Block>> {
-        match self.0.get(&Key::Block(path.clone(), version, index))? {
+        match self.things.get(&Key::Block(path.clone(), version, index))? {
             Value::Block(block) => Some(block),
             Value::Directory(..) => None,
         }
@@ -85,16 +93,22 @@ impl Kept {
 
     /// Keeps a block.
     pub(super) fn keep_block(&self, path: &FilePath, version: Version, index: BlockIndex, block: Arc<Block>) {
-        self.0.insert(Key::Block(path.clone(), version, index), Value::Block(block));
+        self.things.insert(Key::Block(path.clone(), version, index), Value::Block(block));
     }
 
-    /// Lets a block go.
-    pub(super) fn drop_block(&self, path: &FilePath, version: Version, index: BlockIndex) {
-        self.0.remove(&Key::Block(path.clone(), version, index));
+    /// Lets a block go that the kernel now has.
+    pub(super) fn consume_block(&self, path: &FilePath, version: Version, index: BlockIndex) {
+        self.consumed.insert((path.clone(), version, index), ());
+        self.things.remove(&Key::Block(path.clone(), version, index));
+    }
+
+    /// Whether the kernel has had this block lately.
+    pub(super) fn was_consumed(&self, path: &FilePath, version: Version, index: BlockIndex) -> bool {
+        self.consumed.get(&(path.clone(), version, index)).is_some()
     }
 
     /// Bytes held now.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.things.weight()
     }
 }

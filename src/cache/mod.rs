@@ -22,10 +22,10 @@ use self::ahead::Ahead;
 use self::directory::{Directory, FetchedFor, Known, Names};
 use self::flights::{Flights, Outcome};
 use self::kept::Kept;
-use self::sequence::Sequences;
+use self::sequence::{RUN_MIN_QUICK, RUN_MIN_SLOW, Sequences};
 use crate::file::{
-    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin,
-    Source, Urgency, Version, ViewId, ready,
+    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
+    Origin, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::Recorder;
 
@@ -99,6 +99,9 @@ impl Source for Cache {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
         let Some((parent, name)) = path.split() else { return self.0.root_entry(path, urgency) };
         let directory = self.0.kept.directory(&parent);
+        if urgency == Urgency::Demand {
+            self.0.use_directory(&parent, &directory);
+        }
         match directory.known(name, fetched_for(urgency)) {
             Known::Entry(entry, before) => {
                 if urgency == Urgency::Demand {
@@ -107,12 +110,18 @@ impl Source for Cache {
                 cached(entry)
             }
             Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
-            Known::Nothing => self.0.fetch_entry(path, parent, directory, urgency),
+            Known::Nothing => {
+                tracing::debug!(%path, ?urgency, "asks for a name");
+                self.0.fetch_entry(path, parent, directory, urgency)
+            }
         }
     }
 
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
         let directory = self.0.kept.directory(path);
+        if urgency == Urgency::Demand {
+            self.0.use_directory(path, &directory);
+        }
         match directory.names() {
             Names::Complete(listing) if listing.settled => cached(listing),
             _ => match self.0.passing_listing(path) {
@@ -122,13 +131,22 @@ impl Source for Cache {
         }
     }
 
-    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>> {
+    fn block(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
         if urgency == Urgency::Demand {
             self.0.read_ahead(path, version, index);
         }
         match self.0.kept.block(path, version, index) {
             Some(block) => cached(block),
-            None => self.0.fetch_block(path, version, index, urgency),
+            None => {
+                tracing::debug!(%path, block = index.0, size = version.size, ?urgency, "asks for a block");
+                self.0.fetch_block(path, version, index, urgency)
+            }
         }
     }
 
@@ -147,7 +165,7 @@ impl Source for Cache {
     }
 
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
-        self.0.kept.drop_block(path, version, index);
+        self.0.kept.consume_block(path, version, index);
     }
 
     fn release(&self, path: &FilePath, version: Version) {
@@ -270,8 +288,21 @@ impl Inner {
             *passing = Some((path.clone(), listing.clone(), Instant::now()));
         }
         self.kept.weigh_again(path, directory);
-        if listing.settled {
-            self.sweep(path, directory, listing);
+        match directory.is_in_use() {
+            true if listing.settled => self.sweep(path, directory, listing),
+            true => {}
+            false => self.guess_package(path, listing),
+        }
+    }
+
+    /// A task asks for something in `directory`. If it was listed before anybody asked, now is the time to
+    /// look at the names.
+    fn use_directory(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>) {
+        if directory.begin_use()
+            && let Names::Complete(listing) = directory.names()
+            && listing.settled
+        {
+            self.sweep(path, directory, &listing);
         }
     }
 
@@ -304,12 +335,15 @@ impl Inner {
 
     /// Fetches the next blocks for a reader that goes from front to back.
     fn read_ahead(self: &Arc<Self>, path: &FilePath, version: Version, index: BlockIndex) {
-        for next in self.sequences.observe(path, version, index) {
+        // A run of neighbours may be chance; on a slow storage the bet is worth it.
+        let run_min = if self.ahead.pace.is_quick() { RUN_MIN_QUICK } else { RUN_MIN_SLOW };
+        for next in self.sequences.observe(path, version, index, run_min) {
             let next = BlockIndex(next);
             if next.range(version.size).is_empty() {
                 return;
             }
-            if self.kept.block(path, version, next).is_none() {
+            if self.kept.block(path, version, next).is_none() && !self.kept.was_consumed(path, version, next)
+            {
                 drop(self.fetch_block(path, version, next, Urgency::Ahead));
             }
         }

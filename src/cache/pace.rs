@@ -10,20 +10,21 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// In flight to begin with.
-const START: u32 = 4;
+const START: u32 = 8;
 /// In flight at most: enough to hide 2 ms of latency behind a metadata server that takes 1,000 calls/s
 /// twenty times over; measured in docs/decisions/0003-fetching-ahead.md.
 const MAX: u32 = 32;
 /// In flight at least: one, so that a slow storage is still used while the program computes.
 const MIN: u32 = 1;
 /// Calls on demand between two steps up.
-const CALLS_PER_STEP: u32 = 2;
+const CALLS_PER_STEP: u32 = 1;
 
 /// What demand waits at most when storage answers out of this node's memory: 100 µs, a call and two thread
 /// switches.
 const QUICK_NS: u64 = 100_000;
 
 /// The present limit and what it rests on.
+#[derive(Debug)]
 pub(super) struct Pace {
     ahead_max: AtomicU32,
     calls: AtomicU32,
@@ -68,9 +69,12 @@ impl Pace {
         if sample < QUICK_NS {
             return; // answered out of this node's memory: says nothing about the server
         }
+        if sample < usual / 2 {
+            return; // as good as out of memory, compared with what the server takes
+        }
         let best = match self.best_ns.load(Ordering::Relaxed) {
             0 => sample,
-            old => (old + old / 128).min(sample),
+            old => (old + old / 64).min(sample),
         };
         self.best_ns.store(best, Ordering::Relaxed);
         self.step(usual, best);

@@ -18,7 +18,7 @@ use crate::holder::estate::WayIn;
 ///
 /// Tasks of one job on one node share one view: the first to come makes it, and it ends with the last process inside.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(override_usage = "spinney run [OPTIONS] -- COMMAND [ARGUMENT]...", after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub struct RunArgs {
     /// Show this directory; may be repeated [default: the environment of COMMAND]
     #[arg(long = "view", value_name = "DIR", help_heading = "Views")]

@@ -83,7 +83,9 @@ fn serve(
         requests: File::from(connection.requests.try_clone()?),
         view: view.clone(),
         masked: masked(&estate.settings),
-        workers: std::thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get() + 1).clamp(WORKERS_MIN, WORKERS_MAX),
+        workers: std::thread::available_parallelism()
+            .map_or(WORKERS_MIN, |n| n.get() + 1)
+            .clamp(WORKERS_MIN, WORKERS_MAX),
         blocking: |allowed, body| allow_blocking_here(allowed, body),
         recorder,
     })?;

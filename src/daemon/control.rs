@@ -74,7 +74,8 @@ impl Listener {
         while let Some((message, _)) = line.receive::<ToDaemon>()? {
             match message {
                 ToDaemon::Report(outcome) => {
-                    let written = report::write(&self.estate.settings, &self.recorder, self.cache.bytes(), &outcome);
+                    let written =
+                        report::write(&self.estate.settings, &self.recorder, self.cache.bytes(), &outcome);
                     let error = written.err().map(|error| format!("{error:#}"));
                     line.send(&FromDaemon::Reported { error }, &[])?;
                 }

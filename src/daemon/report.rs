@@ -96,7 +96,8 @@ fn groups(recorder: &Recorder) -> Map<String, Value> {
     let mut groups: Map<String, Value> = Map::new();
     let mut requests_total = 0;
     for counter in Counter::ALL {
-        let (group, name) = counter.name().split_once('.').expect("a test checks that every counter has a group");
+        let (group, name) =
+            counter.name().split_once('.').expect("a test checks that every counter has a group");
         let value = recorder.get(*counter);
         let fields = groups.entry(group).or_insert_with(|| json!({}));
         let fields = if group == "fuse" {

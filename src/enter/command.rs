@@ -35,6 +35,12 @@ pub enum CommandError {
         /// As typed.
         name: OsString,
     },
+    /// The file is there, but what is to run it, by its first line or its program header, is not.
+    #[error("`{}`: the interpreter that it names was not found", name.display())]
+    NoInterpreter {
+        /// As typed.
+        name: OsString,
+    },
     /// There is one, but it cannot be executed.
     #[error("`{}`: cannot be executed: {cause}", name.display())]
     NotExecutable {
@@ -93,8 +99,16 @@ impl Command {
 }
 
 impl CommandError {
-    /// What an exec (or the look before it) that ended with `errno` means.
-    pub fn of(name: OsString, errno: Errno) -> Self {
+    /// What an exec of a file that was found means, if it ended with `errno`.
+    pub fn of_exec(name: OsString, errno: Errno) -> Self {
+        match CommandError::of(name, errno) {
+            CommandError::NotFound { name } => CommandError::NoInterpreter { name },
+            other => other,
+        }
+    }
+
+    /// What a look at the file that ended with `errno` means.
+    fn of(name: OsString, errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::NOTDIR => CommandError::NotFound { name },
             errno => CommandError::NotExecutable { name, cause: errno.into() },
@@ -104,7 +118,7 @@ impl CommandError {
     /// As shells have it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            CommandError::NotFound { .. } => 127,
+            CommandError::NotFound { .. } | CommandError::NoInterpreter { .. } => 127,
             CommandError::NotExecutable { .. } => 126,
         }
     }

@@ -20,9 +20,9 @@ use super::plan::{Plan, as_text};
 use super::step::{EnterError, Step, failed};
 use super::task::Task;
 use super::tenancy::Tenancy;
-use super::views::{self, View};
+use super::views::{self, Ground, View};
 use super::ward::{Arrival, Ward};
-use crate::environment;
+use crate::environment::{self, mounts::Mounts};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
 use crate::holder::fusermount;
@@ -40,6 +40,9 @@ pub enum Founded {
     Inside(Box<Tenancy>),
     /// No environment was found, and what to say of that: nothing was started.
     NothingToShow(String),
+    /// This process is inside a view of everything already: a job script that was started with Spinney starts
+    /// something with Spinney.
+    AlreadyShown,
     /// No way worked: nothing is left of the attempts.
     NoWay(Vec<(WayIn, EnterError)>),
 }
@@ -49,7 +52,10 @@ pub enum Founded {
 /// # Errors
 /// The views are not usable, or COMMAND cannot be executed after all.
 pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Failure> {
-    let (views, nothing) = choose(plan)?;
+    let (mut views, nothing) = choose(plan)?;
+    if leave_out_shown(plan, &mut views) && views.is_empty() {
+        return Ok(Founded::AlreadyShown);
+    }
     if views.is_empty() {
         return Ok(Founded::NothingToShow(nothing));
     }
@@ -83,10 +89,10 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     Ok(Founded::NoWay(attempts))
 }
 
-/// A view and the flags of the storage mount it is on.
+/// A view and what it stands on.
 struct Chosen {
     view: View,
-    flags: StatVfsMountFlags,
+    ground: Ground,
 }
 
 /// The views named by the user, which must all be right, or those found for COMMAND as far as they are; and
@@ -97,23 +103,39 @@ fn choose(plan: &Plan) -> Result<(Vec<Chosen>, String), Failure> {
     let mut nothing = String::new();
     if plan.views.is_empty() {
         let views;
-        (views, nothing) = look_around(plan)?;
+        (views, nothing) = look_around(plan)
+            .unwrap_or_else(|error| (Vec::new(), format!("cannot look for the environment: {error}")));
         for view in views {
             match view.check(&plan.site) {
-                Ok(flags) => chosen.push(Chosen { view, flags }),
+                Ok(ground) => chosen.push(Chosen { view, ground }),
                 Err(error) => talk.note(error),
             }
         }
     }
     for view in &plan.views {
-        let flags = view.check(&plan.site)?;
-        chosen.push(Chosen { view: view.try_clone()?, flags });
+        let ground = view.check(&plan.site)?;
+        chosen.push(Chosen { view: view.try_clone()?, ground });
     }
     for Chosen { view, .. } in &chosen {
         talk.note(format_args!("view: {} ({})", view.path.display(), view.reason));
     }
     views::check_together(chosen.iter().map(|chosen| &chosen.view), plan.mount_under.as_deref())?;
     Ok((chosen, nothing))
+}
+
+/// Takes views out of the list that an outer Spinney already shows to this process; whether there were any.
+fn leave_out_shown(plan: &Plan, views: &mut Vec<Chosen>) -> bool {
+    let fuse = views.iter().any(|chosen| chosen.ground.is_fuse) && plan.mount_under.is_none();
+    let Some(mounts) = fuse.then(|| Mounts::of_this_process().ok()).flatten() else { return false };
+    let before = views.len();
+    views.retain(|Chosen { view, .. }| {
+        let shown = mounts.of(&view.path).is_some_and(|mount| mount.fs_type == "fuse.spinney");
+        if shown {
+            plan.request.talk.note(format_args!("view: {} is already shown", view.path.display()));
+        }
+        !shown
+    });
+    views.len() < before
 }
 
 /// The environment of COMMAND, opened; what cannot be opened is left out.
@@ -223,7 +245,7 @@ impl Attempt<'_> {
     }
 
     fn go_inside(&self, holder: &Channel) -> Result<(), EnterError> {
-        let views = self.views.iter().map(|chosen| (chosen.view.path.clone(), chosen.flags)).collect();
+        let views = self.views.iter().map(|chosen| (chosen.view.path.clone(), chosen.ground.flags)).collect();
         let scenery = Scenery {
             way_in: self.way,
             caller: self.plan.caller.clone(),
@@ -253,11 +275,12 @@ impl Attempt<'_> {
             holder.send(&ToHolder::Mounted { only_view }, &descriptors).map_err(&talk)
         };
         if let Some(under) = &self.plan.mount_under {
-            let flags = self.views.iter().fold(StatVfsMountFlags::empty(), |all, chosen| all | chosen.flags);
+            let flags =
+                self.views.iter().fold(StatVfsMountFlags::empty(), |all, chosen| all | chosen.ground.flags);
             mount_at(None, under, flags)?;
         } else {
-            for (n, Chosen { view, flags }) in self.views.iter().enumerate() {
-                mount_at(Some(n), &view.path, *flags)?;
+            for (n, Chosen { view, ground }) in self.views.iter().enumerate() {
+                mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
         holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;

@@ -41,6 +41,7 @@ use failure::Failure;
 use found::Founded;
 use join::Joined;
 use plan::Plan;
+use step::{EnterError, Step};
 use talk::Talk;
 use task::End;
 use tenancy::Outcome;
@@ -104,6 +105,7 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
     }
     match search(plan)? {
         Founded::Inside(tenancy) => Ok(tenancy.stay(plan)?),
+        Founded::AlreadyShown => direct::run(plan),
         Founded::NothingToShow(_) if plan.request.require => Err(Failure::NoViews),
         Founded::NothingToShow(warning) => {
             plan.request.talk.warn(format_args!("{warning}; running the command directly"));
@@ -139,6 +141,10 @@ fn search(plan: &Plan) -> Result<Founded, Failure> {
                 continue;
             }
             Err(ElectionError::Nobody) => last = Some(ElectionError::Nobody),
+            Err(ElectionError::Socket(errno)) => {
+                let error = EnterError::new(Step::Socket, errno);
+                return Ok(Founded::NoWay(plan.ways().into_iter().map(|way| (way, error.clone())).collect()));
+            }
             Err(error) => return Err(Failure::Election(Some(error))),
         }
         std::thread::sleep(pause);

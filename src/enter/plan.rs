@@ -101,7 +101,7 @@ impl Plan {
 
     /// What an exec that ended with `errno` means for the user.
     pub fn exec_failed(&self, errno: Errno) -> Failure {
-        CommandError::of(self.command.words[0].clone(), errno).into()
+        CommandError::of_exec(self.command.words[0].clone(), errno).into()
     }
 
     /// Whether the kernel would let this process use a connection of its own ids.

@@ -15,6 +15,8 @@ use rustix::io::Errno;
 pub enum Step {
     /// The kernel would let nobody in whose user and group ids are not all the same.
     Identity,
+    /// Meeting the other tasks of the job.
+    Socket,
     /// `unshare`.
     Unshare,
     /// Writing `setgroups`, `uid_map` and `gid_map`.
@@ -42,8 +44,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 13] = [
+    const ALL: [Step; 14] = [
         Step::Identity,
+        Step::Socket,
         Step::Unshare,
         Step::MapIds,
         Step::Propagation,
@@ -62,6 +65,7 @@ impl Step {
     fn words(self) -> &'static str {
         match self {
             Step::Identity => "real, effective and saved ids differ",
+            Step::Socket => "cannot use Unix sockets",
             Step::Unshare => "cannot make a namespace",
             Step::MapIds => "cannot map the user into the namespace",
             Step::Propagation => "cannot make mounts private",

@@ -136,7 +136,7 @@ impl Tenancy {
 
     /// The view is dead, and what is inside would take its errors for absent files. Always `false`.
     fn stop_everything(&self) -> bool {
-        talk::error("the processes that serve the view were killed; the command was stopped", None);
+        talk::error("the service of the view was lost; the command was stopped", None);
         kill_all(self.way, &self.task);
         if self.way == WayIn::Fusermount {
             fusermount::unmount_all(&self.views, self.mount_under.as_ref());
@@ -221,8 +221,14 @@ fn kill_all(way: WayIn, task: &Task) {
     let ours = mount_namespace_of("self");
     match namespace {
         Some(inode) if way.has_namespace() && namespace != ours => {
-            for pid in processes_inside(inode) {
-                signals::send(pid, libc::SIGKILL);
+            // Again until none is left: one that was missed may have forked meanwhile.
+            let deadline = Instant::now() + END_MAX;
+            while Instant::now() < deadline {
+                let pids: Vec<i32> = processes_inside(inode).collect();
+                if pids.is_empty() {
+                    break;
+                }
+                pids.into_iter().for_each(|pid| signals::send(pid, libc::SIGKILL));
             }
         }
         _ => kill_tree(task.number()),

@@ -44,6 +44,18 @@ const PSEUDO: &[u64] = &[
     0x6e73_6673,
 ];
 
+/// The magic of FUSE, `FUSE_SUPER_MAGIC`.
+const FUSE: u64 = 0x6573_5546;
+
+/// What a view stands on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground {
+    /// The flags of the mount.
+    pub flags: StatVfsMountFlags,
+    /// Whether it is a FUSE file system, perhaps a view of our own.
+    pub is_fuse: bool,
+}
+
 /// A directory that is to be shown.
 #[derive(Debug)]
 pub struct View {
@@ -137,24 +149,25 @@ impl View {
         Ok(View { path: self.path.clone(), root: self.root.try_clone()?, reason: self.reason.clone() })
     }
 
-    /// What only the founder needs to ask: whether this is storage at all and the site allows it. Returns the
-    /// flags of the mount it is on.
+    /// What only the founder needs to ask: whether this is storage at all and the site allows it.
     ///
     /// # Errors
     /// See [`ViewError`].
     /// # Cost
     /// One `statfs` on storage.
-    pub fn check(&self, site: &Site) -> Result<StatVfsMountFlags, ViewError> {
+    pub fn check(&self, site: &Site) -> Result<Ground, ViewError> {
         if let Some(denied) = site.denies(&self.path) {
             return Err(ViewError::Denied { path: self.path.clone(), denied: denied.into() });
         }
         let mount = rustix::fs::fstatfs(&self.root)
             .map_err(|errno| ViewError::Unusable { path: self.path.clone(), cause: errno.into() })?;
         // The magic is 32 bits in a signed word.
-        if PSEUDO.contains(&(mount.f_type as u64 & 0xffff_ffff)) {
+        let magic = mount.f_type as u64 & 0xffff_ffff;
+        if PSEUDO.contains(&magic) {
             return Err(ViewError::NotStorage { path: self.path.clone() });
         }
-        Ok(StatVfsMountFlags::from_bits_retain(mount.f_flags as u64))
+        let flags = StatVfsMountFlags::from_bits_retain(mount.f_flags as u64);
+        Ok(Ground { flags, is_fuse: magic == FUSE })
     }
 }
 

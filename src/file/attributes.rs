@@ -42,7 +42,7 @@ pub struct Version {
 /// The clock's grain: 2 s.
 ///
 /// Within it a file can change without its version changing: file systems and servers stamp by ticks of 1 ms
-/// to 1 s (NFSv3 servers on ext3, Lustre), FAT by 2 s. DESIGN: a younger version is not trusted yet.
+/// to 1 s (NFSv3 servers on ext3, Lustre), FAT by 2 s. A younger version is not trusted yet.
 const CLOCK_GRAIN: Duration = Duration::from_secs(2);
 
 impl Version {
@@ -168,11 +168,11 @@ mod tests {
         let at = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
         let cases = [
             // modified, changed, settled
-            (at(998, 0), at(998, 0), true),             // exactly the grain
-            (at(998, 1), at(998, 0), false),            // a nanosecond younger
-            (at(10, 0), at(999, 0), false),             // old content, fresh attributes
-            (at(2000, 0), at(10, 0), false),            // a time stamp from the future
-            (at(-5, 999_999_999), at(-5, 0), true),     // before 1970
+            (at(998, 0), at(998, 0), true),         // exactly the grain
+            (at(998, 1), at(998, 0), false),        // a nanosecond younger
+            (at(10, 0), at(999, 0), false),         // old content, fresh attributes
+            (at(2000, 0), at(10, 0), false),        // a time stamp from the future
+            (at(-5, 999_999_999), at(-5, 0), true), // before 1970
         ];
         for (modified, changed, settled) in cases {
             let version = Version { modified, changed, ..Version::default() };

@@ -59,10 +59,10 @@ mod tests {
     fn a_block_is_clipped_to_the_file() {
         let cases = [
             // index, file size, want
-            (0, 10, 0..10),                                        // shorter than a block
-            (1, BLOCK_BYTES + 5, BLOCK_BYTES..BLOCK_BYTES + 5),    // the last, partial one
-            (1, BLOCK_BYTES, BLOCK_BYTES..BLOCK_BYTES),            // at the end: empty, not an error
-            (u64::MAX, 10, 10..10),                                // a hostile index does not wrap
+            (0, 10, 0..10),                                     // shorter than a block
+            (1, BLOCK_BYTES + 5, BLOCK_BYTES..BLOCK_BYTES + 5), // the last, partial one
+            (1, BLOCK_BYTES, BLOCK_BYTES..BLOCK_BYTES),         // at the end: empty, not an error
+            (u64::MAX, 10, 10..10),                             // a hostile index does not wrap
         ];
         for (index, size, want) in cases {
             assert_eq!(BlockIndex(index).range(size), want, "block {index} of {size} bytes");

@@ -77,7 +77,13 @@ pub trait Source: Send + Sync + 'static {
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>>;
 
     /// One block of the file at `path`, exactly as storage has it under `version`; else [`FetchError::Stale`].
-    fn block(&self, path: &FilePath, version: Version, index: BlockIndex, urgency: Urgency) -> Fetch<Arc<Block>>;
+    fn block(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>>;
 
     /// The figures of `statfs`.
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage>;

@@ -73,7 +73,8 @@ impl Channel {
 
     /// Puts the whole content of `node` into the kernel's page cache. Waits for pages that are being read.
     pub(super) fn give(&self, node: NodeId, content: &Content) {
-        let size = u32::try_from(content.pieces().map(<[u8]>::len).sum::<usize>()).expect("given files are small");
+        let size =
+            u32::try_from(content.pieces().map(<[u8]>::len).sum::<usize>()).expect("given files are small");
         let body = NotifyStore { node: node.get(), offset: 0, size, padding: 0 };
         let mut pieces = vec![IoSlice::new(body.as_bytes())];
         pieces.extend(content.pieces().map(IoSlice::new));

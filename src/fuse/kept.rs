@@ -80,7 +80,8 @@ impl KeptRequests {
         let base = unsafe { mmap(std::ptr::null_mut(), length, protection, MapFlags::SHARED, memory, 0)? };
         let inner = Inner { base: base.cast(), free: Mutex::default(), freed: Condvar::new() };
         // Low numbers first, so that few pages are ever touched.
-        let is_free = |number: &u32| !inner.was_used(*number) || request::length(inner.slot(*number)).is_none();
+        let is_free =
+            |number: &u32| !inner.was_used(*number) || request::length(inner.slot(*number)).is_none();
         let free = (0..SLOTS as u32).rev().filter(is_free).collect();
         *inner.free.lock().unwrap_or_else(|e| e.into_inner()) = free;
         Ok(KeptRequests(Arc::new(inner)))

@@ -21,21 +21,47 @@ pub(super) struct Asker {
 /// What is asked.
 #[derive(Debug)]
 pub(super) enum Question<'a> {
-    Init { kernel: InitIn, flags2: u32 },
-    Lookup { parent: NodeId, name: &'a [u8] },
+    Init {
+        kernel: InitIn,
+        flags2: u32,
+    },
+    Lookup {
+        parent: NodeId,
+        name: &'a [u8],
+    },
     Forget(Vec<(NodeId, u64)>),
-    Attributes { node: NodeId },
-    Target { node: NodeId },
-    Read { node: NodeId, offset: u64, length: u32 },
-    List { node: NodeId, position: u64, bytes: u32, plus: bool },
-    Usage { node: NodeId },
+    Attributes {
+        node: NodeId,
+    },
+    Target {
+        node: NodeId,
+    },
+    Read {
+        node: NodeId,
+        offset: u64,
+        length: u32,
+    },
+    List {
+        node: NodeId,
+        position: u64,
+        bytes: u32,
+        plus: bool,
+    },
+    Usage {
+        node: NodeId,
+    },
     Open,
     OpenDirectory,
     /// Flush and the releases of handles that were never given.
     Close,
-    Interrupt { unique: u64 },
+    Interrupt {
+        unique: u64,
+    },
     /// An ioctl; `terminal`: the task asks whether the file is a terminal, as Python does with each it opens.
-    Control { node: NodeId, terminal: bool },
+    Control {
+        node: NodeId,
+        terminal: bool,
+    },
     Destroy,
     Unknown,
 }
@@ -44,7 +70,10 @@ impl Question<'_> {
     /// Whether the view answers it, which may take as long as storage likes.
     pub(super) fn is_for_the_view(&self) -> bool {
         use Question::{Attributes, List, Lookup, Read, Target, Usage};
-        matches!(self, Lookup { .. } | Attributes { .. } | Target { .. } | Read { .. } | List { .. } | Usage { .. })
+        matches!(
+            self,
+            Lookup { .. } | Attributes { .. } | Target { .. } | Read { .. } | List { .. } | Usage { .. }
+        )
     }
 }
 
@@ -143,9 +172,9 @@ mod tests {
             (b"a\nb\xff\0", true), // names are bytes
             (b"..\0", false),      // would leave the view
             (b".\0", false),
-            (b"a/b\0", false),     // would skip a component
+            (b"a/b\0", false), // would skip a component
             (b"\0", false),
-            (b"endless", false),   // no NUL
+            (b"endless", false), // no NUL
         ];
         for (body, is_name) in cases {
             let bytes = request(Opcode::Lookup as u32, body);

@@ -7,9 +7,9 @@ use std::io::IoSlice;
 use zerocopy::IntoBytes;
 
 use super::abi::{
-    INIT_ASYNC_READ, INIT_CACHE_SYMLINKS, INIT_DO_READDIRPLUS, INIT_EXPLICIT_INVAL_DATA, INIT_EXT, INIT_HAS_RESEND,
-    INIT_MAX_PAGES, INIT_NO_OPEN_SUPPORT, INIT_NO_OPENDIR_SUPPORT, INIT_PARALLEL_DIROPS, InitIn, InitOut, MAJOR, MINOR,
-    MINOR_MIN,
+    INIT_ASYNC_READ, INIT_CACHE_SYMLINKS, INIT_DO_READDIRPLUS, INIT_EXPLICIT_INVAL_DATA, INIT_EXT,
+    INIT_HAS_RESEND, INIT_MAX_PAGES, INIT_NO_OPEN_SUPPORT, INIT_NO_OPENDIR_SUPPORT, INIT_PARALLEL_DIROPS,
+    InitIn, InitOut, MAJOR, MINOR, MINOR_MIN,
 };
 use super::channel::Channel;
 use super::kept::{KeptRequests, Negotiated};
@@ -63,7 +63,11 @@ pub(super) fn agree(
     masked: Masked,
 ) {
     if kernel.major != MAJOR || kernel.minor < MINOR_MIN {
-        tracing::error!(major = kernel.major, minor = kernel.minor, "the kernel speaks another FUSE protocol");
+        tracing::error!(
+            major = kernel.major,
+            minor = kernel.minor,
+            "the kernel speaks another FUSE protocol"
+        );
         channel.refuse(unique, libc::EPROTO);
         return;
     }

@@ -32,8 +32,9 @@ const REPORT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// They reconnect within a millisecond; a stopped one (Ctrl-Z) is found by the scan when it comes back.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A daemon that lives shorter than this did not serve: 100 ms.
-const SHORT_LIFE: Duration = Duration::from_millis(100);
+/// A daemon that lives shorter than this did not serve: 1 s. One that panics on its first request takes up to
+/// 100 ms to do so in a debug build.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// So many short lives in a row and the holder gives up, which the wrappers see and report: 100.
 const SHORT_LIVES_MAX: u32 = 100;

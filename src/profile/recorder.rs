@@ -82,10 +82,10 @@ counters! {
     StorageReads = "storage.read_calls", "calls";
     /// Bytes of file content read from storage.
     StorageBytes = "storage.bytes_read", "bytes";
-    /// Metadata calls made ahead of demand; part of `storage.metadata_calls`.
-    StorageAhead = "storage.ahead_calls", "calls";
-    /// Of the things fetched ahead of demand, how many were then asked for.
-    AheadUsed = "storage.ahead_used", "answers";
+    /// Bytecode files fetched before anybody asked for them.
+    StorageAhead = "storage.ahead_files", "files";
+    /// Of those, how many were then asked for.
+    AheadUsed = "storage.ahead_used", "files";
 
     /// Bytes received from other nodes.
     WireBytesIn = "wire.bytes_in", "bytes";

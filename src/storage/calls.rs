@@ -90,7 +90,11 @@ impl Calls {
 
     /// All names of the directory `name` in `directory`, and whether it had not changed for a while once they
     /// were read. `.` is `directory` itself, which must then allow to be passed.
-    pub(super) fn names(&self, directory: impl AsFd, name: &[u8]) -> Result<(Vec<ListingEntry>, bool), Errno> {
+    pub(super) fn names(
+        &self,
+        directory: impl AsFd,
+        name: &[u8],
+    ) -> Result<(Vec<ListingEntry>, bool), Errno> {
         self.count();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = open_at(directory, name, flags)?;
@@ -173,7 +177,9 @@ impl Calls {
 fn open_at(directory: impl AsFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     loop {
         match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
-            Err(Errno::MFILE | Errno::NFILE) if has_no_descriptor(&directory) => std::thread::sleep(DESCRIPTOR_WAIT),
+            Err(Errno::MFILE | Errno::NFILE) if has_no_descriptor(&directory) => {
+                std::thread::sleep(DESCRIPTOR_WAIT)
+            }
             result => return result,
         }
     }

@@ -44,7 +44,10 @@ impl Directories {
     }
 
     /// The directory that `path` is in, and its name there.
-    pub(super) fn of<'p>(&self, path: &'p FilePath) -> Result<(Arc<OwnedFd>, FilePath, &'p [u8]), FetchError> {
+    pub(super) fn of<'p>(
+        &self,
+        path: &'p FilePath,
+    ) -> Result<(Arc<OwnedFd>, FilePath, &'p [u8]), FetchError> {
         let (parent, name) = path.split().ok_or(FetchError::Stale)?;
         Ok((self.at(&parent)?, parent, name))
     }

@@ -66,7 +66,8 @@ impl Layout {
     /// The names in the made-up directory at `path`, each once.
     pub(super) fn names_above(&self, path: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
         let below = self.views.iter().filter(|(_, components)| components.starts_with(path));
-        let mut names: Vec<_> = below.filter_map(|(_, components)| components.get(path.len()).cloned()).collect();
+        let mut names: Vec<_> =
+            below.filter_map(|(_, components)| components.get(path.len()).cloned()).collect();
         names.sort();
         names.dedup();
         names

@@ -22,8 +22,8 @@ pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
 pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
-    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath, FileSystemUsage,
-    Listing, Origin, Source, Urgency, ViewId,
+    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath,
+    FileSystemUsage, Listing, Origin, Source, Urgency, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -221,7 +221,12 @@ impl View {
     }
 
     /// Adds the rows of directory `node` after `position` to `sink` until it is full.
-    pub fn list<S: DirectorySink + Send + 'static>(&self, node: NodeId, position: u64, mut sink: S) -> Reply<S> {
+    pub fn list<S: DirectorySink + Send + 'static>(
+        &self,
+        node: NodeId,
+        position: u64,
+        mut sink: S,
+    ) -> Reply<S> {
         let place = match self.0.place_of(node) {
             Ok((place, _)) => place,
             Err(error) => return fails(error),
@@ -286,7 +291,9 @@ impl Inner {
     /// Counts who gave the answer.
     fn counted<T>(&self, outcome: Result<Answer<T>, FetchError>) -> Result<T, FetchError> {
         let counter = match &outcome {
-            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => Counter::AnswersCache,
+            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => {
+                Counter::AnswersCache
+            }
             Ok(Answer { origin: Origin::Parent, .. }) => Counter::AnswersParent,
             Ok(Answer { origin: Origin::Storage, .. }) => Counter::AnswersStorage,
             Err(_) => Counter::AnswersErrors,
@@ -350,7 +357,13 @@ impl Inner {
     }
 
     /// What can be told of a row at once. Only settled entries: others would have to be asked again anyway.
-    fn known_row(&self, node: NodeId, path: &FilePath, name: &[u8], sink: &impl DirectorySink) -> Option<Shown> {
+    fn known_row(
+        &self,
+        node: NodeId,
+        path: &FilePath,
+        name: &[u8],
+        sink: &impl DirectorySink,
+    ) -> Option<Shown> {
         if !sink.wants_attributes() {
             return None;
         }

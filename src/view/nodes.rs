@@ -160,7 +160,8 @@ impl NodeTable {
     pub fn open(memory: &File, root_view: Option<ViewId>) -> io::Result<Self> {
         memory.set_len(NODES_SHARED_BYTES)?;
         let length = usize::try_from(NODES_SHARED_BYTES).map_err(io::Error::other)?;
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        let (protection, flags) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
         // SAFETY: a fresh mapping of the whole memfd, never unmapped while the table lives.
         let base = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, memory, 0)? };
         let mut table = Table {
@@ -405,7 +406,9 @@ impl Table {
         let record = self.record(slot);
         record.state.store(0, Ordering::Release);
         let (unit, units) = (record.name_unit, usize::from(record.name_bytes).div_ceil(NAME_UNIT));
-        if units > 0 && let Some(free) = self.free_names.get_mut(units) {
+        if units > 0
+            && let Some(free) = self.free_names.get_mut(units)
+        {
             free.push(unit);
         }
         self.free_slots.push(slot);
@@ -476,7 +479,9 @@ mod tests {
     #[test]
     fn a_path_and_version_has_one_node_and_another_version_another() {
         let (_memory, table) = table();
-        let look = |name: &[u8], version, settled| table.look_up(NodeId::ROOT, name, version, None, settled).unwrap();
+        let look = |name: &[u8], version, settled| {
+            table.look_up(NodeId::ROOT, name, version, None, settled).unwrap()
+        };
         let first = look(b"a", version(1), true);
         assert_eq!(look(b"a", version(1), true), first);
         assert_ne!(look(b"a", version(2), true), first, "a replaced file");

@@ -72,7 +72,13 @@ impl Inner {
         Some(node)
     }
 
-    pub(super) fn list_between(&self, node: NodeId, place: &Place, position: u64, sink: &mut impl DirectorySink) {
+    pub(super) fn list_between(
+        &self,
+        node: NodeId,
+        place: &Place,
+        position: u64,
+        sink: &mut impl DirectorySink,
+    ) {
         let Place::Between { path } = place else { return };
         if !self.list_dots(node.get(), position, sink) {
             return;

@@ -132,6 +132,19 @@ fn one_line_sums_up_at_the_end_and_none_with_q() {
 }
 
 #[test]
+fn a_log_is_for_the_owner_only_and_tells_of_holder_and_daemon() {
+    let scene = ordinary();
+    let log = scene.home.join("log");
+    let output = output(&mut scene.run(&["--log", "log", "--log-level", "debug"], &["true"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    scene.assert_nothing_left();
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("role=\"holder\"") && told.contains("role=\"daemon\""), "{told}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&log).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn a_report_is_written_whichever_way_the_command_ran() {
     for scene in scenes() {
         for (name, flags) in [("shown", &[][..]), ("direct", &["--way", "direct"])] {

@@ -146,6 +146,53 @@ fn a_script_without_an_interpreter_line_runs_as_a_shell_would_run_it() {
 }
 
 #[test]
+fn a_script_whose_interpreter_is_missing_is_told_from_a_missing_command() {
+    for scene in scenes() {
+        let script = scene.home.join("script");
+        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = output(&mut scene.run(&["-q"], &["./script"]));
+        assert_eq!(output.status.code(), Some(127));
+        assert!(text(&output.stderr).contains("interpreter"), "{}", text(&output.stderr));
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn spinney_inside_spinney_uses_the_view_that_is_there() {
+    for scene in scenes() {
+        let inner = format!("{} run -v --require --view \"$0\" -- cat \"$0/file\"", scene.binary.display());
+        let mut command = scene.run(&["-q", "--require"], &["sh", "-c", &inner]);
+        let output = output(command.arg(&scene.env));
+        let stderr = text(&output.stderr);
+        assert_eq!(text(&output.stdout), CONTENT, "{stderr}");
+        assert!(stderr.contains("already shown") && !stderr.contains("requests"), "{stderr}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_name_that_another_user_holds_is_passed_over() {
+    let scene = ordinary();
+    let Some(uid) = scene.uid else { return eprintln!("not root: nobody to hold the name") };
+    let (child, lines) = waiting(&scene, &["--job", "squatted"]);
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let start = sockets.find(&format!("@spinney-{uid}-")).expect("a name") + 1;
+    let name = sockets[start..].lines().next().unwrap();
+    let_go(&scene, child, &lines);
+    scene.assert_nothing_left();
+    let squat = || spinney::enter::election::elect(name, 0);
+    let held = squat().unwrap();
+    let (first, first_lines) = waiting(&scene, &["--job", "squatted", "--require"]);
+    let (second, second_lines) = waiting(&scene, &["--job", "squatted", "--require"]);
+    scene.process("holder-process"); // one for both
+    let_go(&scene, first, &first_lines);
+    let_go(&scene, second, &second_lines);
+    drop(held);
+    scene.assert_nothing_left();
+}
+
+#[test]
 fn the_commands_end_is_spinneys_end() {
     for scene in scenes() {
         for (script, code, signal) in [

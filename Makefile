@@ -1,0 +1,36 @@
+# The few commands there are. Each prints what it runs.
+
+# The machine this is built on, such as x86_64-unknown-linux-gnu.
+host = $(shell rustc -vV | sed -n 's/^host: //p')
+static_binary = target/static/$(host)/release/spinney
+
+.PHONY: help demo test lint bench static aarch64
+
+help: ## list these commands
+	@awk -F ': ## ' '/^[a-z0-9]+: ## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, make a small Python environment once, import numpy from a view of it
+	cargo build --release --locked
+	scripts/demo.sh target/release/spinney target/demo
+
+test: ## install what the tests need (as root), then run all of them
+	scripts/prepare-tests.sh
+	cargo test --locked --no-fail-fast
+
+lint: ## format and clippy, as CI demands them
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+bench: ## measure against native, into docs/benchmarks; takes a while; ROWS=warm for some rows
+	cargo build --release --locked --example stand_in
+	cargo bench --locked --bench one_node -- $(ROWS)
+
+static: ## a release binary that needs no shared library
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static
+	! readelf -l $(static_binary) | grep -q INTERP
+	$(static_binary) --version
+	@ls -lh $(static_binary)
+
+aarch64: ## check that it compiles for aarch64
+	rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+	cargo check --locked --target aarch64-unknown-linux-gnu

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes this machine ready for the tests, as far as it is not; says what it changes.
+#
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv.
+# As root what is missing is installed with apt-get; as an ordinary user it is named.
+# Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
+set -eu
+
+say() { echo "prepare-tests: $*" >&2; }
+die() { say "$*"; exit 1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# Debian's own python3 by its path: a test compares an interactive one with and without Spinney.
+missing_packages() {
+    command -v cc >/dev/null || printf ' gcc libc6-dev'
+    [ -x /usr/bin/python3 ] || printf ' python3'
+    /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
+    command -v unshare >/dev/null || printf ' util-linux'
+}
+
+install_packages() {
+    packages=$(missing_packages)
+    [ -n "$packages" ] || return 0
+    is_root || die "missing; ask root for: apt-get install$packages"
+    command -v apt-get >/dev/null || die "missing, and there is no apt-get:$packages"
+    say "installing:$packages"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+}
+
+prepare_device() {
+    if [ ! -e /dev/fuse ] && is_root; then
+        say "no /dev/fuse; loading the module"
+        modprobe fuse || true
+    fi
+    [ -e /dev/fuse ] || die "no /dev/fuse: the kernel has no FUSE, or this container was not given the device"
+    mode=$(stat -c %a /dev/fuse)
+    [ "$mode" != 666 ] || return 0
+    if is_root; then
+        say "/dev/fuse has mode $mode; setting 666, as udev would"
+        chmod 666 /dev/fuse
+    elif [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
+        die "you may not open /dev/fuse; ask root for: chmod 666 /dev/fuse"
+    fi
+}
+
+install_packages
+prepare_device
