@@ -2,8 +2,9 @@
 //!
 //! A lookup takes one shard lock, never across a call to the source beneath.
 //!
-//! Invariant: blocks are kept only with the version they were read under, so a file replaced under a running
-//! job is served whole, old or new, never mixed. Errors other than absences are never kept.
+//! Invariant: blocks are kept only with the version they were read under, and only if that was old enough to be
+//! trusted; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
+//! absences are never kept.
 //!
 //! Not here: asking other nodes (`tree`), node ids (`view`), calls on storage (`storage`).
 
@@ -16,7 +17,7 @@ mod sequence;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::ahead::Ahead;
 use self::directory::{Directory, FetchedFor, Known, Names};
@@ -138,6 +139,14 @@ impl Source for Cache {
         index: BlockIndex,
         urgency: Urgency,
     ) -> Fetch<Arc<Block>> {
+        if !version.is_settled(SystemTime::now()) {
+            // It may stand for other bytes by now, without its times showing it. So nothing of it is kept, nor
+            // shared with who asked earlier, nor fetched ahead (which nobody waits for).
+            return match urgency {
+                Urgency::Demand => self.0.source.block(path, version, index, urgency),
+                Urgency::Ahead => ready(Err(FetchError::Stale)),
+            };
+        }
         if urgency == Urgency::Demand {
             self.0.read_ahead(path, version, index);
         }
