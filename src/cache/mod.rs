@@ -164,13 +164,7 @@ impl Source for Cache {
     }
 
     fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
-        let Some((parent, name)) = path.split() else {
-            return self.0.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
-        };
-        match self.0.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
-            Known::Entry(entry, _) => Some(entry),
-            _ => None,
-        }
+        self.0.known(path)
     }
 
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
@@ -259,12 +253,23 @@ impl Inner {
                 Ok(answer)
             }
             Err(FetchError::Absent { .. }) => {
-                let proven = directory.proves_absences();
+                let proven = directory.proves_absences(self.known(parent).is_some());
                 let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
                 directory.learn_absence(name, until);
                 Err(FetchError::Absent { proven })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What can be told of the name at `path` at once; only settled entries are kept.
+    fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
+        let Some((parent, name)) = path.split() else {
+            return self.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
+        };
+        match self.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
+            Known::Entry(entry, _) => Some(entry),
+            _ => None,
         }
     }
 

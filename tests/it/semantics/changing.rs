@@ -274,6 +274,23 @@ fn bytes_of_a_young_file_are_not_kept_though_its_times_stay_the_same() {
 }
 
 #[test]
+fn a_name_made_in_a_young_directory_is_seen_though_it_was_missing_before() {
+    for scene in scenes() {
+        let mut view = Actor::inside(&scene, &[]);
+        for round in 0..2 {
+            let directory = scene.env.join(format!("young {round}"));
+            fs::create_dir(&directory).unwrap();
+            let name = Ask::ReadAll { path: at(directory.join("name")) };
+            assert_eq!(view.ask(&name), "ENOENT");
+            fs::write(directory.join("name"), "there\n").unwrap();
+            eventually("the name is seen", || view.ask(&name) == "`there\\n`");
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
 fn what_was_seen_stays_as_first_seen() {
     for scene in scenes() {
         let (link, directory) = (scene.env.join("link"), scene.env.join("directory"));
