@@ -133,12 +133,13 @@ impl Directory {
         self.lock().names = Names::OneByOne;
     }
 
-    /// Whether an absence that storage told for one name holds for the job.
-    pub(super) fn proves_absences(&self) -> bool {
+    /// Whether an absence that storage told for one name holds for the job. Without a listing it does if the
+    /// directory itself was old enough to be trusted when it was looked up.
+    pub(super) fn proves_absences(&self, is_settled: bool) -> bool {
         match &self.lock().names {
             Names::OneByOne => false,
             Names::Complete(listing) => listing.settled && listing.len() <= NAMES_MAX,
-            Names::Unknown => true,
+            Names::Unknown => is_settled,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A lookup takes one shard lock, never across a call to the source beneath.
 //!
-//! Invariant: blocks are kept only with the version they were read under, so a file replaced under a running
-//! job is served whole, old or new, never mixed. Errors other than absences are never kept.
+//! Invariant: blocks are kept only with the version they were read under, and only if that was old enough to be
+//! trusted; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
+//! absences are never kept.
 //!
 //! Not here: asking other nodes (`tree`), node ids (`view`), calls on storage (`storage`).
 
@@ -16,7 +17,7 @@ mod sequence;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::ahead::Ahead;
 use self::directory::{Directory, FetchedFor, Known, Names};
@@ -138,6 +139,14 @@ impl Source for Cache {
         index: BlockIndex,
         urgency: Urgency,
     ) -> Fetch<Arc<Block>> {
+        if !version.is_settled(SystemTime::now()) {
+            // It may stand for other bytes by now, without its times showing it. So nothing of it is kept, nor
+            // shared with who asked earlier, nor fetched ahead (which nobody waits for).
+            return match urgency {
+                Urgency::Demand => self.0.source.block(path, version, index, urgency),
+                Urgency::Ahead => ready(Err(FetchError::Stale)),
+            };
+        }
         if urgency == Urgency::Demand {
             self.0.read_ahead(path, version, index);
         }
@@ -155,13 +164,7 @@ impl Source for Cache {
     }
 
     fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
-        let Some((parent, name)) = path.split() else {
-            return self.0.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
-        };
-        match self.0.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
-            Known::Entry(entry, _) => Some(entry),
-            _ => None,
-        }
+        self.0.known(path)
     }
 
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
@@ -250,12 +253,23 @@ impl Inner {
                 Ok(answer)
             }
             Err(FetchError::Absent { .. }) => {
-                let proven = directory.proves_absences();
+                let proven = directory.proves_absences(self.known(parent).is_some());
                 let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
                 directory.learn_absence(name, until);
                 Err(FetchError::Absent { proven })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What can be told of the name at `path` at once; only settled entries are kept.
+    fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
+        let Some((parent, name)) = path.split() else {
+            return self.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
+        };
+        match self.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
+            Known::Entry(entry, _) => Some(entry),
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use rustix::fs::{MemfdFlags, StatVfsMountFlags};
@@ -254,23 +255,32 @@ impl Attempt<'_> {
         inside::enter(&scenery, holder)
     }
 
-    /// With the set-uid helper the mounts are the whole node's, so the wrapper itself makes them.
+    /// With the set-uid helper the mounts are the whole node's, so the wrapper itself makes them, and takes them
+    /// away again if nobody serves them: what comes next must not meet a dead mount.
     fn mount_for_all(&self, holder: &Channel) -> Result<(), EnterError> {
+        let mut points = Vec::new();
+        let mounted = self.mount_and_start(holder, &mut points);
+        if mounted.is_err() {
+            fusermount::unmount_now(&points);
+        }
+        mounted
+    }
+
+    fn mount_and_start(&self, holder: &Channel, points: &mut Vec<PathBuf>) -> Result<(), EnterError> {
         let (mount, talk) = (failed(Step::Fusermount), failed(Step::Holder));
-        let send = |only_view, mounted: fusermount::Mounted| {
+        let mut mount_at = |only_view, point: &Path, flags| {
+            let mounted = fusermount::mount(point, views::no_exec_option(flags)).map_err(&mount)?;
+            points.push(point.to_owned());
             let descriptors = [mounted.fuse.as_fd(), mounted.unmounter.as_fd()];
-            holder.send(&ToHolder::Mounted { only_view }, &descriptors)
+            holder.send(&ToHolder::Mounted { only_view }, &descriptors).map_err(&talk)
         };
         if let Some(under) = &self.plan.mount_under {
             let flags =
                 self.views.iter().fold(StatVfsMountFlags::empty(), |all, chosen| all | chosen.ground.flags);
-            let mounted = fusermount::mount(under, views::no_exec_option(flags)).map_err(&mount)?;
-            send(None, mounted).map_err(&talk)?;
+            mount_at(None, under, flags)?;
         } else {
             for (n, Chosen { view, ground }) in self.views.iter().enumerate() {
-                let mounted =
-                    fusermount::mount(&view.path, views::no_exec_option(ground.flags)).map_err(&mount)?;
-                send(Some(n), mounted).map_err(&talk)?;
+                mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
         holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;

@@ -65,10 +65,19 @@ pub fn mount(point: &Path, more_options: &str) -> io::Result<Mounted> {
 }
 
 /// Lazily: open files stay usable, new paths lead to storage. Does not wait for the helper.
-fn unmount(point: &Path) -> io::Result<()> {
+fn unmount(point: &Path) -> io::Result<Child> {
     let mut command = Command::new(PROGRAM);
     command.args(["-u", "-z", "-q", "--"]).arg(point);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(drop)
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// Takes mounts away and waits until they are gone.
+pub fn unmount_now(points: &[PathBuf]) {
+    for point in points {
+        if let Err(error) = unmount(point).and_then(|mut helper| helper.wait()) {
+            tracing::error!(%error, point = %point.display(), "cannot unmount");
+        }
+    }
 }
 
 /// Takes all mounts of a service away: the one under `--mount-under`, or that over each view.

@@ -230,6 +230,66 @@ fn a_file_younger_than_two_seconds_is_seen_as_it_is_each_time() {
     }
 }
 
+/// Writes through a map of the whole file, which changes its times only when it is first written to.
+fn store(path: &Path, values: impl Iterator<Item = u8>, mut after: impl FnMut(u8)) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let protection = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+    // SAFETY: a mapping of its own, as long as the file, unmapped below.
+    unsafe {
+        let flags = rustix::mm::MapFlags::SHARED;
+        let base = rustix::mm::mmap(std::ptr::null_mut(), length, protection, flags, &file, 0).unwrap();
+        for value in values {
+            base.cast::<u8>().write_bytes(value, length);
+            after(value);
+        }
+        rustix::mm::munmap(base, length).unwrap();
+    }
+}
+
+#[test]
+fn bytes_of_a_young_file_are_not_kept_though_its_times_stay_the_same() {
+    for scene in scenes() {
+        let path = scene.env.join("young");
+        fs::write(&path, [b'-'; 300_000]).unwrap();
+        let times = || fs::metadata(&path).map(|m| (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())).unwrap();
+        let mut view = Actor::inside(&scene, &[]);
+        // From the middle of a block, so that the rest of the block may be kept for what comes next.
+        let part = |view: &mut Actor| {
+            view.must(&Ask::Open { file: "f".to_owned(), path: at(&path), flags: libc::O_RDONLY });
+            view.ask(&Ask::Read { file: "f".to_owned(), offset: 200_000, length: 100 })
+        };
+        let mut seen = Vec::new();
+        store(&path, b'a'..=b'f', |value| {
+            assert_eq!(part(&mut view), described(&[value; 100]), "{}", scene.who());
+            seen.push(times());
+        });
+        seen.dedup();
+        assert!(seen.len() < 6, "the times told of every change: this proves nothing");
+        settle(&path);
+        assert_eq!(part(&mut view), described(&[b'f'; 100]), "{}", scene.who());
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_name_made_in_a_young_directory_is_seen_though_it_was_missing_before() {
+    for scene in scenes() {
+        let mut view = Actor::inside(&scene, &[]);
+        for round in 0..2 {
+            let directory = scene.env.join(format!("young {round}"));
+            fs::create_dir(&directory).unwrap();
+            let name = Ask::ReadAll { path: at(directory.join("name")) };
+            assert_eq!(view.ask(&name), "ENOENT");
+            fs::write(directory.join("name"), "there\n").unwrap();
+            eventually("the name is seen", || view.ask(&name) == "`there\\n`");
+        }
+        view.leave();
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn what_was_seen_stays_as_first_seen() {
     for scene in scenes() {

@@ -15,10 +15,16 @@ const SEEDS: std::ops::Range<u64> = 1..4;
 const OPERATIONS: usize = 1500;
 
 /// Numbers that look random: xorshift64*.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
+    /// The numbers of this seed, which is above 0.
+    pub fn new(seed: u64) -> Self {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// One below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -26,7 +32,8 @@ impl Dice {
         usize::try_from(number).unwrap() % limit
     }
 
-    fn one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+    /// One of these.
+    pub fn one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
         &of[self.below(of.len())]
     }
 }
@@ -93,7 +100,7 @@ fn comparable(said: &str) -> String {
 }
 
 fn compare(scene: &Scene, seed: u64) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut dice = Dice::new(seed);
     let root = scene.env.join(format!("seed {seed}"));
     fs::create_dir(&root).unwrap();
     let paths = grow(&root, &mut dice, scene.uid);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::tree::{pattern, settle};
 use crate::actor::{Actor, Ask, at};
-use crate::scene::{Scene, scenes};
+use crate::scene::{CONTENT, Scene, output, scenes, text};
 
 /// More directories and files than any of the limits here lets the daemon keep.
 fn many(scene: &Scene) {
@@ -62,6 +62,20 @@ fn sixty_four_descriptors_serve_a_whole_tree_right() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_does_not_reach_the_view() {
-    assert_right(&[], |command| limit(command, libc::RLIMIT_FSIZE, 1 << 16));
+fn where_limits_leave_no_room_for_a_view_the_command_runs_on_storage_itself() {
+    for (resource, most) in
+        [(libc::RLIMIT_FSIZE, 1 << 16), (libc::RLIMIT_AS, 300 << 20), (libc::RLIMIT_NOFILE, 12)]
+    {
+        for scene in scenes() {
+            let mut command = scene.run(&[], &["cat", &scene.shown("file")]);
+            limit(&mut command, resource, most);
+            let output = output(&mut command);
+            let stderr = text(&output.stderr);
+            assert_eq!(text(&output.stdout), CONTENT, "{} limit {resource}: {stderr}", scene.who());
+            assert!(output.status.success(), "{} limit {resource}: {stderr}", scene.who());
+            assert_eq!(stderr.lines().count(), 1, "{} limit {resource}: {stderr}", scene.who());
+            eprintln!("{}", stderr);
+            scene.assert_nothing_left();
+        }
+    }
 }
