@@ -231,11 +231,8 @@ impl Service {
             return;
         }
         let settings = &self.estate.settings;
-        let welcome = FromHolder::Welcome(Welcome {
-            way_in,
-            gid: settings.caller.gid,
-            views: settings.views.clone(),
-        });
+        let welcome =
+            FromHolder::Welcome(Welcome { way_in, gid: settings.caller.gid, views: settings.views.clone() });
         let descriptors = self.namespaces.as_ref().map(Namespaces::descriptors).unwrap_or_default();
         if guest.channel.send_now(&welcome, &descriptors).is_ok() {
             guest.standing = Standing::Present;
