@@ -63,6 +63,8 @@ pub fn settle(name: &std::ffi::CStr) {
         libc::SIGTERM,
         libc::SIGALRM,
         libc::SIGPIPE,
+        libc::SIGXFSZ,
+        libc::SIGXCPU,
         libc::SIGCHLD,
     ] {
         // SAFETY: no handler is installed, only the disposition is set; nothing else in the process relies on it.
@@ -71,7 +73,18 @@ pub fn settle(name: &std::ffi::CStr) {
     // A new process is called after its file, which is `exe`: of no help to whoever reads `ps`.
     let _ = rustix::thread::set_name(name);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    lift_limits();
+}
+
+/// What limits the tasks need not limit what serves them: descriptors, and what `ulimit` says of file sizes (memfds
+/// are files), memory and time. Only root may go beyond the hard limits.
+fn lift_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    for resource in [Resource::Fsize, Resource::As, Resource::Data, Resource::Cpu, Resource::Nofile] {
+        let maximum = getrlimit(resource).maximum;
+        let unlimited = Rlimit { current: None, maximum: None };
+        if resource == Resource::Nofile || setrlimit(resource, unlimited).is_err() {
+            let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+        }
+    }
 }
