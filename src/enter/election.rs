@@ -106,7 +106,11 @@ mod tests {
         let Elected::Founder(listener) = elect(&name, uid).unwrap() else { panic!("not the first") };
         assert!(matches!(elect(&name, uid), Ok(Elected::Member(_))));
         drop(listener);
-        assert!(matches!(elect(&name, uid), Ok(Elected::Founder(_))));
+        // Another test's child may hold a copy between its fork and its exec.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !matches!(elect(&name, uid), Ok(Elected::Founder(_))) {
+            assert!(std::time::Instant::now() < until, "the name is not free again");
+        }
     }
 
     #[test]
