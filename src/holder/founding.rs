@@ -40,7 +40,7 @@ pub fn found(mut estate: Estate) -> io::Result<Service> {
         return Err(error);
     }
     ledger.inside = true;
-    ledger.ready_seconds = ledger.elapsed_seconds();
+    ledger.ready_us = ledger.elapsed_us();
     Service::new(estate, ledger, namespaces, founder, daemon)
 }
 

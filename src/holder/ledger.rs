@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,10 @@ const RECORD_BYTES: usize = 4096;
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// When the founding holder started, seconds since 1970.
-    pub founded_unix_seconds: f64,
-    /// From there until the view could be used.
-    pub ready_seconds: f64,
+    /// When the founding holder started, microseconds since 1970.
+    pub founded_unix_us: u64,
+    /// From there until the view could be used, microseconds.
+    pub ready_us: u64,
     /// Whether a task has been inside: before that, the views may not all be in place.
     pub inside: bool,
     /// Inode number of the mount namespace the tasks are in; `None` if they are in no own one.
@@ -53,7 +53,7 @@ impl Ledger {
 
     /// An empty record of a run that begins now.
     pub fn begin() -> Self {
-        Ledger { founded_unix_seconds: unix_seconds(), ..Ledger::default() }
+        Ledger { founded_unix_us: unix_us(), ..Ledger::default() }
     }
 
     /// The record in `memory`; an empty one if there is none yet.
@@ -79,9 +79,14 @@ impl Ledger {
         File::from(memory.as_fd().try_clone_to_owned()?).write_all_at(&page, 0)
     }
 
-    /// Seconds since the run began. Never negative, even if the clock was set back meanwhile.
-    pub fn elapsed_seconds(&self) -> f64 {
-        (unix_seconds() - self.founded_unix_seconds).max(0.0)
+    /// Microseconds since the run began. Never negative, even if the clock was set back meanwhile.
+    pub fn elapsed_us(&self) -> u64 {
+        unix_us().saturating_sub(self.founded_unix_us)
+    }
+
+    /// Seconds until the view could be used.
+    pub fn ready_seconds(&self) -> f64 {
+        Duration::from_micros(self.ready_us).as_secs_f64()
     }
 
     /// Adds the end of one task.
@@ -102,14 +107,14 @@ impl Ledger {
             exit_code: self.first_failure.map_or(0, |(_, code)| code),
             tasks: self.tasks_ended,
             tasks_failed: self.tasks_failed,
-            wall_seconds: self.elapsed_seconds(),
-            ready_seconds: self.ready_seconds,
+            wall_seconds: Duration::from_micros(self.elapsed_us()).as_secs_f64(),
+            ready_seconds: self.ready_seconds(),
         }
     }
 }
 
-fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+fn unix_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 #[cfg(test)]

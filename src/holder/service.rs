@@ -386,7 +386,7 @@ impl Service {
             answers: answers.into_iter().map(get).sum(),
             storage_calls: get(Counter::StorageMetadata) + get(Counter::StorageReads),
             storage_bytes: get(Counter::StorageBytes),
-            ready_seconds: self.ledger.ready_seconds,
+            ready_seconds: self.ledger.ready_seconds(),
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
         }
