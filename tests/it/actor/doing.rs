@@ -269,7 +269,7 @@ fn touch(map: *mut u8, offset: u64, length: u64) -> Said {
                 usize::try_from(length).unwrap(),
             )
         };
-        let words = words::bytes(&there.to_vec());
+        let words = words::bytes(there);
         let _ = into.write_all(words.as_bytes());
         // SAFETY: ends the child at once, running nothing of the parent's.
         unsafe { libc::_exit(0) };

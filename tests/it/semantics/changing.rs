@@ -252,7 +252,8 @@ fn bytes_of_a_young_file_are_not_kept_though_its_times_stay_the_same() {
     for scene in scenes() {
         let path = scene.env.join("young");
         fs::write(&path, [b'-'; 300_000]).unwrap();
-        let times = || fs::metadata(&path).map(|m| (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())).unwrap();
+        let times =
+            || fs::metadata(&path).map(|m| (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())).unwrap();
         let mut view = Actor::inside(&scene, &[]);
         // From the middle of a block, so that the rest of the block may be kept for what comes next.
         let part = |view: &mut Actor| {
