@@ -25,8 +25,9 @@ use super::signals;
 /// from one process to the next.
 const GRACE_NANOSECONDS: i64 = 2_000_000;
 
-/// How long the wrapper waits for the canary's answer: 100 ms. It may be stopped itself (SIGSTOP to the group).
-const ANSWER_MAX: Duration = Duration::from_millis(100);
+/// How long the wrapper waits for the canary's answer: 1 s, which a machine under load may need to run it. It may
+/// also be stopped itself (SIGSTOP to the group, then CONT for the wrapper alone).
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// The child, seen from the wrapper. It ends when this is dropped, or with the wrapper.
 #[derive(Debug)]

@@ -79,6 +79,18 @@ pub fn take_pending(signal: c_int, nanoseconds: i64) -> bool {
     }
 }
 
+/// Whether a signal that stops a job has come and has not been read yet.
+pub fn stop_is_pending() -> bool {
+    // SAFETY: the set is filled in before it is looked at.
+    unsafe {
+        let mut pending: sigset_t = std::mem::zeroed();
+        libc::sigpending(&raw mut pending);
+        [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
+            .into_iter()
+            .any(|stop| libc::sigismember(&raw const pending, stop) == 1)
+    }
+}
+
 /// Sends `signal` to process `pid`. One that is gone needs none.
 pub fn send(pid: i32, signal: c_int) {
     // SAFETY: sends a signal; touches no memory.

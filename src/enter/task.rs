@@ -108,6 +108,11 @@ impl Task {
         stat.rsplit_once(')').is_some_and(|(_, after)| after.trim_start().starts_with('T'))
     }
 
+    /// Whether it has gone to another process group than this process's, as an interactive shell does.
+    pub fn has_left_group(&self) -> bool {
+        rustix::process::getpgid(Some(self.pid)).is_ok_and(|group| group != rustix::process::getpgrp())
+    }
+
     /// Its process id as a number.
     pub fn number(&self) -> i32 {
         self.pid.as_raw_nonzero().get()

@@ -64,8 +64,8 @@ impl Ward {
         self.signals.restore();
     }
 
-    /// Places the canary; without one (no process to be had) signals that the kernel sent count as the
-    /// group's, all others as the wrapper's own.
+    /// Places the canary. Without one (no process to be had) all but the terminal's signals count as the wrapper's
+    /// own: one too many is better than none.
     pub fn place_canary(&mut self) {
         self.canary = Canary::place().ok();
     }
@@ -137,25 +137,38 @@ impl Ward {
 
     /// Does what the signals that have come ask for; returns the end of the task if that is among the news.
     fn hear_signals(&mut self, task: &Task) -> Option<End> {
-        let (childs, others): (Vec<_>, Vec<_>) =
-            std::iter::from_fn(|| self.signals.next()).partition(|signal| number(signal) == libc::SIGCHLD);
-        // CONT before the news of the stop that it ends: else the wrapper would stop again, with nobody to continue it.
-        for signal in &others {
-            self.pass_on(task, signal);
+        let mut child_changed = false;
+        while let Some(signal) = self.signals.next() {
+            match number(&signal) {
+                libc::SIGCHLD => child_changed = true,
+                _ => self.pass_on(task, &signal),
+            }
         }
-        if childs.is_empty() { None } else { follow(task) }
+        // Last, so that a CONT comes before the news of the stop that it ends: else the wrapper would stop again,
+        // with nobody to continue it.
+        if child_changed { follow(task) } else { None }
+    }
+
+    fn was_for_the_group(&mut self, number: c_int) -> bool {
+        let Some(canary) = &mut self.canary else { return false };
+        canary.got_it_too(number).unwrap_or_else(|| {
+            // It is stopped or dead; a late answer would be taken for another's.
+            self.place_canary();
+            false
+        })
     }
 
     fn pass_on(&mut self, task: &Task, signal: &signalfd_siginfo) {
         let number = number(signal);
-        let answer = self.canary.as_mut().map(|canary| canary.got_it_too(number));
-        if answer == Some(None) {
-            // It is stopped or dead; a late answer would be taken for another's.
-            self.place_canary();
+        let has_it = is_the_terminals(signal) || self.was_for_the_group(number);
+        // A stop that came after it took it from the canary, as stops do; and what it woke is to stand again.
+        if number == libc::SIGCONT && signals::stop_is_pending() {
+            return;
         }
-        let has_it = answer.flatten().unwrap_or(signal.ssi_code == SI_KERNEL);
-        // A task that left the group does not have what the group has; if it still stands, it needs this one.
-        if !has_it || (number == libc::SIGCONT && task.is_stopped()) {
+        // A task that left the group does not have what the group has; if it stands still, it needs this one. One
+        // that is in the group may stand again already, because of a second Ctrl-Z, and must not be woken.
+        let abandoned = || task.has_left_group() && task.is_stopped();
+        if !has_it || (number == libc::SIGCONT && abandoned()) {
             signals::send(task.number(), number);
         }
     }
@@ -163,6 +176,14 @@ impl Ward {
 
 fn number(signal: &signalfd_siginfo) -> c_int {
     signal.ssi_signo.cast_signed()
+}
+
+/// Whether the terminal sent it, which it does to the whole foreground group. (A hangup it sends to the session's
+/// leader alone.)
+fn is_the_terminals(signal: &signalfd_siginfo) -> bool {
+    let of_a_terminal =
+        [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+    signal.ssi_code == SI_KERNEL && of_a_terminal.contains(&number(signal))
 }
 
 /// Follows the changes of `task`: stops with it, returns how it ended.

@@ -30,14 +30,17 @@ pub fn found(mut estate: Estate) -> io::Result<Service> {
     let founder = Channel::from(estate.peer.try_clone()?);
     let namespaces = gather(&mut estate, &founder)?;
     ledger.mount_namespace = namespaces.as_ref().map(Namespaces::inode).transpose()?;
+    ledger.present = 1;
+    // Before the first task can be inside: from then on this process may be killed and must have a successor.
+    ledger.store(&estate.ledger)?;
     let mut daemon = succession::start_daemon(&mut estate)?;
     if let Err(error) = admit_founder(&estate, &founder) {
         // Not yet under the rule that the daemon outlives us: it would start a holder for nothing.
         let _ = daemon.kill();
         return Err(error);
     }
+    ledger.inside = true;
     ledger.ready_seconds = ledger.elapsed_seconds();
-    ledger.store(&estate.ledger)?;
     Service::new(estate, ledger, namespaces, founder, daemon)
 }
 

@@ -28,8 +28,12 @@ pub struct Ledger {
     pub founded_unix_seconds: f64,
     /// From there until the view could be used.
     pub ready_seconds: f64,
+    /// Whether a task has been inside: before that, the views may not all be in place.
+    pub inside: bool,
     /// Inode number of the mount namespace the tasks are in; `None` if they are in no own one.
     pub mount_namespace: Option<u64>,
+    /// Wrappers that have a task inside.
+    pub present: usize,
     /// Tasks that have left.
     pub tasks_ended: u64,
     /// Those that did not end with 0.

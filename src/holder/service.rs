@@ -39,6 +39,10 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// So many short lives in a row and the holder gives up, which the wrappers see and report: 100.
 const SHORT_LIVES_MAX: u32 = 100;
 
+/// Pause after a daemon could not even be started, such as for want of memory: 100 ms, so 10 s until the holder
+/// gives up. The one place where the holder waits: without a daemon there is nothing it could do for anybody.
+const START_PAUSE: Duration = Duration::from_millis(100);
+
 /// Exit code of a task whose wrapper vanished: the kernel then kills the task with SIGKILL, 128 + 9.
 const EXIT_CODE_KILLED: i32 = 137;
 
@@ -51,6 +55,8 @@ pub struct Service {
     guests: Guests,
     /// Held while the view must stay although perhaps no process is inside.
     namespaces: Option<Namespaces>,
+    /// Wrappers of the dead holder that have not yet been heard of.
+    awaited: usize,
     /// When to stop waiting for a report, or for wrappers to resume.
     deadline: Option<Instant>,
     report_error: Option<String>,
@@ -91,7 +97,12 @@ impl Service {
         let ledger = Ledger::load(&estate.ledger)?;
         let mut service = Service::with(estate, ledger)?;
         service.recorder.count(Counter::FaultsHolderRestarts);
+        service.awaited = service.ledger.present;
         service.deadline = Some(Instant::now() + RESUME_WAIT_MAX);
+        if service.awaited > 0 {
+            // Their tasks may end before they are heard, and must not take the view with them.
+            service.hold_namespaces();
+        }
         Ok(service)
     }
 
@@ -103,6 +114,7 @@ impl Service {
             recorder,
             guests: Guests::default(),
             namespaces: None,
+            awaited: 0,
             deadline: None,
             report_error: None,
             unmounted: false,
@@ -180,7 +192,15 @@ impl Service {
         }
         tracing::warn!(short_lives = self.short_lives, "the daemon died; starting another");
         self.daemon_started = Instant::now();
-        self.daemon = Some(succession::start_daemon(&mut self.estate)?);
+        match succession::start_daemon(&mut self.estate) {
+            Ok(daemon) => self.daemon = Some(daemon),
+            Err(error) => {
+                // The line stays closed, so the next turn of the loop tries again.
+                tracing::error!(%error, "no daemon could be started");
+                std::thread::sleep(START_PAUSE);
+                return Ok(());
+            }
+        }
         self.recorder.count(Counter::FaultsDaemonRestarts);
         if self.guests.count(Standing::Leaving) > 0 {
             self.ask_for_report();
@@ -201,27 +221,23 @@ impl Service {
 
     fn join(&mut self, place: usize) {
         let settings = &self.estate.settings;
-        let in_own_namespace = settings.way_in.has_namespace();
-        if in_own_namespace && self.namespaces.is_none() {
-            let inode = self.ledger.mount_namespace;
-            self.namespaces = inode.and_then(|inode| Namespaces::of_any_inside(inode, settings.way_in));
-        }
+        let way_in = settings.way_in;
+        self.hold_namespaces();
         let guest = self.guests.at(place);
-        if self.ended || self.unmounted || (in_own_namespace && self.namespaces.is_none()) {
+        let closed = self.ended || self.unmounted || !self.ledger.inside;
+        if closed || (way_in.has_namespace() && self.namespaces.is_none()) {
             let _ = guest.channel.send_now(&FromHolder::Fading, &[]);
             self.guests.remove(place);
             return;
         }
-        let welcome = FromHolder::Welcome(Welcome {
-            way_in: settings.way_in,
-            gid: settings.caller.gid,
-            views: settings.views.clone(),
-        });
+        let settings = &self.estate.settings;
+        let welcome =
+            FromHolder::Welcome(Welcome { way_in, gid: settings.caller.gid, views: settings.views.clone() });
         let descriptors = self.namespaces.as_ref().map(Namespaces::descriptors).unwrap_or_default();
         if guest.channel.send_now(&welcome, &descriptors).is_ok() {
             guest.standing = Standing::Present;
             self.recorder.count(Counter::TasksJoined);
-            self.deadline = None;
+            self.guests_changed();
         } else {
             self.guests.remove(place);
         }
@@ -234,13 +250,38 @@ impl Service {
                 .filter(|found| found.inode().ok() == self.ledger.mount_namespace);
         }
         self.guests.at(place).standing = Standing::Present;
-        self.deadline = None;
+        self.awaited = self.awaited.saturating_sub(1);
+        self.ledger.inside = true;
+        self.guests_changed();
+    }
+
+    /// Opens the tasks' namespaces through any process that is inside, if there is one.
+    fn hold_namespaces(&mut self) {
+        let way_in = self.estate.settings.way_in;
+        if way_in.has_namespace() && self.namespaces.is_none() {
+            let inode = self.ledger.mount_namespace;
+            self.namespaces = inode.and_then(|inode| Namespaces::of_any_inside(inode, way_in));
+        }
+    }
+
+    /// Wrappers with a task inside, those included that a dead holder had and that are still to be heard of.
+    fn present(&self) -> usize {
+        self.guests.count(Standing::Present) + self.awaited
+    }
+
+    /// Writes down how many there are now; whoever is here makes a deadline for the last to leave void.
+    fn guests_changed(&mut self) {
+        if self.awaited == 0 && self.present() > 0 {
+            self.deadline = None;
+        }
+        self.ledger.present = self.present();
+        self.store();
     }
 
     fn leave(&mut self, place: usize, rank: u64, exit_code: i32) {
         self.guests.at(place).standing = Standing::Leaving;
         self.task_ended(rank, exit_code);
-        if self.guests.count(Standing::Present) > 0 {
+        if self.present() > 0 {
             self.say_farewell(None);
         } else {
             self.ask_for_report();
@@ -252,7 +293,7 @@ impl Service {
         match self.guests.remove(place) {
             Standing::Present => {
                 self.task_ended(u64::MAX, EXIT_CODE_KILLED);
-                if self.guests.count(Standing::Present) == 0 {
+                if self.present() == 0 {
                     self.ask_for_report();
                 }
             }
@@ -262,6 +303,11 @@ impl Service {
 
     fn task_ended(&mut self, rank: u64, exit_code: i32) {
         self.ledger.task_ended(rank, exit_code);
+        self.ledger.present = self.present();
+        self.store();
+    }
+
+    fn store(&self) {
         if let Err(error) = self.ledger.store(&self.estate.ledger) {
             tracing::error!(%error, "the ledger cannot be written");
         }
@@ -276,6 +322,15 @@ impl Service {
     }
 
     fn deadline_passed(&mut self) {
+        if self.awaited > 0 {
+            tracing::warn!(awaited = self.awaited, "wrappers of the dead holder were not heard of");
+            self.awaited = 0;
+            self.guests_changed();
+            if self.present() == 0 {
+                self.ask_for_report();
+            }
+            return;
+        }
         if self.guests.count(Standing::Leaving) > 0 {
             self.report_error = Some("the daemon did not answer within 5 s".to_owned());
         }
@@ -286,7 +341,7 @@ impl Service {
     fn dismiss(&mut self) {
         self.deadline = None;
         // If somebody came in meanwhile, that one is now the last and asks again.
-        let last = self.guests.count(Standing::Present) == 0;
+        let last = self.present() == 0;
         if last {
             // Before the farewell, so that a wrapper that hears it sees the end soon.
             self.namespaces = None;
@@ -317,6 +372,7 @@ impl Service {
     fn welcome_in(&mut self, founder: Channel) {
         self.guests.add(founder, Standing::Present);
         self.recorder.count(Counter::TasksJoined);
+        self.guests_changed();
     }
 
     fn summary(&self) -> Summary {

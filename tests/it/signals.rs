@@ -6,9 +6,10 @@ use std::process::{Child, Stdio};
 
 use crate::scene::{Lines, Scene, eventually, finish, kill, pid_of, scenes};
 
-/// Says `ready`, then the name of each signal it gets, and `end` when a line comes in.
+/// Says `ready`, then the name of each signal it gets, and `end` when a line comes in or its input ends; `read`
+/// that was interrupted by a signal gives more than 128.
 const COUNTING: &str = "for s in USR1 USR2 TERM INT HUP QUIT WINCH ALRM; do trap \"echo $s\" $s; done; \
-    echo ready; until read line; do :; done; echo end";
+    echo ready; until read line || [ $? -lt 128 ]; do :; done; echo end";
 
 /// Starts [`COUNTING`] in a process group of its own.
 fn counting(scene: &Scene) -> (Child, Lines) {

@@ -81,7 +81,7 @@ impl Terminal {
 fn control_c_reaches_the_command_once() {
     for scene in scenes() {
         let mut terminal = Terminal::open(&scene);
-        terminal.type_in("$RUN bash -c 'trap \"echo got-it\" INT; echo rea\"\"dy; until read x; do :; done; echo en\"\"d'\n");
+        terminal.type_in("$RUN bash -c 'trap \"echo got-it\" INT; echo rea\"\"dy; until read x || [ $? -lt 128 ]; do :; done; echo en\"\"d'\n");
         terminal.expect("ready");
         for _ in 0..3 {
             terminal.type_in("\x03");
@@ -116,9 +116,14 @@ fn control_c_ends_what_does_not_catch_it_and_the_shell_sees_the_signal() {
 fn control_z_stops_the_job_and_fg_brings_it_back() {
     for scene in scenes() {
         let mut terminal = Terminal::open(&scene);
-        terminal.type_in("$RUN sh -c 'echo rea\"\"dy; cat'\n");
+        terminal.type_in("$RUN sh -c 'echo rea\"\"dy; exec cat'\n");
         terminal.expect("ready");
         for round in 0..3 {
+            // Once it answers it runs, and is not between `vfork` and `exec`, where a shell that is
+            // stopped hangs, with or without Spinney.
+            terminal.type_in(&format!("round-{round}\n"));
+            terminal.expect(&format!("round-{round}\r\n"));
+            terminal.expect(&format!("round-{round}\r\n")); // the echo, then what `cat` says
             terminal.type_in("\x1a");
             terminal.expect("Stopped");
             terminal.expect("$ ");
@@ -127,9 +132,6 @@ fn control_z_stops_the_job_and_fg_brings_it_back() {
             terminal.expect("$ ");
             terminal.type_in("fg\n");
             terminal.expect("RUN");
-            terminal.type_in(&format!("round-{round}\n"));
-            terminal.expect(&format!("round-{round}\r\n"));
-            terminal.expect(&format!("round-{round}\r\n")); // the echo, then what `cat` says
         }
         terminal.type_in("\x04");
         terminal.expect("requests");

@@ -64,10 +64,7 @@ impl Holding {
             }
             Ask::Read { file, offset, length } => read_at(self.file(&file), offset, length),
             Ask::ReadAligned { file, length } => read_aligned(self.file(&file), length),
-            Ask::ReadAll { path } => {
-                let said = std::fs::read(OsStr::from_bytes(&path));
-                said.map(|all| words::bytes(&all)).map_err(|e| name_of(e.raw_os_error().unwrap_or(0)))
-            }
+            Ask::ReadAll { path } => read_all(&path),
             // SAFETY: plain numbers.
             Ask::Seek { file, offset, whence } => {
                 check(unsafe { libc::lseek(self.file(&file), offset, whence) }).map(|at| at.to_string())
@@ -85,12 +82,7 @@ impl Holding {
             }
             Ask::List { path } => list(&c(path)).map(|rows| describe(&rows)),
             Ask::Resume { path, step } => resume(&c(path), step),
-            Ask::Target { path } => {
-                let target = std::fs::read_link(OsStr::from_bytes(&path));
-                target
-                    .map(|target| format!("`{}`", target.as_os_str().as_bytes().escape_ascii()))
-                    .map_err(|e| name_of(e.raw_os_error().unwrap_or(0)))
-            }
+            Ask::Target { path } => target(&path),
             // SAFETY: a C string that is alive.
             Ask::Access { path, mode } => check(unsafe { libc::access(c(path).as_ptr(), mode) }).map(ok),
             // SAFETY: as above.
@@ -253,6 +245,18 @@ fn copy_range(path: &CStr, to: &CStr) -> Said {
     copied?;
     let all = std::fs::read(OsStr::from_bytes(to.to_bytes())).unwrap();
     Ok(words::bytes(&all))
+}
+
+fn read_all(path: &[u8]) -> Said {
+    let said = std::fs::read(OsStr::from_bytes(path));
+    said.map(|all| words::bytes(&all)).map_err(|e| name_of(e.raw_os_error().unwrap_or(0)))
+}
+
+fn target(path: &[u8]) -> Said {
+    let target = std::fs::read_link(OsStr::from_bytes(path));
+    target
+        .map(|target| format!("`{}`", target.as_os_str().as_bytes().escape_ascii()))
+        .map_err(|e| name_of(e.raw_os_error().unwrap_or(0)))
 }
 
 /// In a child, since SIGBUS cannot be outlived. The map is shared with it, so the pages stay.
