@@ -4,9 +4,8 @@
 //! Not here: what the holder does (`holder::service`), what stands in the report (`report`).
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -24,25 +23,30 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The line to the holder, served by a thread of its own.
 pub(super) struct Control {
     ending: Arc<AtomicBool>,
-    /// Another descriptor of the line, to say that the daemon has ended.
-    line: Channel,
+    /// Another descriptor of the line to the holder of the day, to say that the daemon has ended.
+    line: Arc<Mutex<Channel>>,
 }
 
 struct Listener {
+    line: Arc<Mutex<Channel>>,
     estate: Estate,
     recorder: Recorder,
     cache: Cache,
     ending: Arc<AtomicBool>,
 }
 
+fn lock(line: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
+    line.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 impl Control {
     /// Tells the holder that the daemon is ready, and listens to it from now on.
     pub(super) fn start(estate: Estate, recorder: Recorder, cache: Cache) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let line = Channel::from(estate.peer.try_clone()?);
+        let line = Arc::new(Mutex::new(Channel::from(estate.peer.try_clone()?)));
         // A holder that has just died is noticed by the listener.
-        let _ = line.send(&FromDaemon::Ready, &[]);
-        let listener = Listener { estate, recorder, cache, ending: ending.clone() };
+        let _ = lock(&line).send(&FromDaemon::Ready, &[]);
+        let listener = Listener { line: line.clone(), estate, recorder, cache, ending: ending.clone() };
         Builder::new().name("control".into()).spawn(move || listener.listen())?;
         Ok(Control { ending, line })
     }
@@ -50,7 +54,7 @@ impl Control {
     /// Tells the holder that the kernel has ended every connection.
     pub(super) fn end(self) {
         self.ending.store(true, Ordering::SeqCst);
-        let _ = self.line.send(&FromDaemon::Ended, &[]);
+        let _ = lock(&self.line).send(&FromDaemon::Ended, &[]);
     }
 }
 
@@ -87,8 +91,10 @@ impl Listener {
     fn replace_holder(&mut self) {
         tracing::warn!("the holder is gone; starting another");
         let replaced = restart_holder(&mut self.estate).and_then(|()| {
-            let line: OwnedFd = self.estate.peer.try_clone()?;
-            Channel::from(line).send(&FromDaemon::Ready, &[])
+            let line = Channel::from(self.estate.peer.try_clone()?);
+            line.send(&FromDaemon::Ready, &[])?;
+            *lock(&self.line) = line;
+            Ok(())
         });
         if let Err(error) = replaced {
             tracing::error!(%error, "no holder could be started");

@@ -21,8 +21,14 @@ pub const VIEWS_MAX: usize = 64;
 /// Bytes of their paths taken together: 12 KiB, so that any message that lists them fits its limit.
 pub const VIEW_BYTES_MAX: usize = 12 * 1024;
 
-/// Where only the kernel's own file systems are, or the root of everything.
+/// Where only the kernel's own file systems are, or the root of everything. `/dev/shm` is memory for anybody's
+/// files.
 const NEVER: &[&str] = &["/proc", "/sys", "/dev"];
+
+fn is_never_a_view(path: &Path) -> bool {
+    let is_memory = path.starts_with("/dev/shm") && path != Path::new("/dev/shm");
+    path == Path::new("/") || !is_memory && NEVER.iter().any(|never| path.starts_with(never))
+}
 
 /// File systems that are no storage, by the magic of `statfs(2)`: proc, sysfs, devpts, cgroup, cgroup2,
 /// debugfs, tracefs, securityfs, bpf, mqueue, binfmt_misc, selinuxfs, pstore, efivarfs, nsfs.
@@ -135,7 +141,7 @@ impl View {
         let unusable = |cause: io::Error| ViewError::Unusable { path: named.into(), cause };
         let root = open_directory(named).map_err(|errno| unusable(errno.into()))?;
         let path = path_of(&root).map_err(unusable)?;
-        if path == Path::new("/") || NEVER.iter().any(|never| path.starts_with(never)) {
+        if is_never_a_view(&path) {
             return Err(ViewError::NotStorage { path });
         }
         Ok(View { path, root, reason })
