@@ -23,7 +23,7 @@ use self::ahead::Ahead;
 use self::directory::{Directory, FetchedFor, Known, Names};
 use self::flights::{Flights, Outcome};
 use self::kept::Kept;
-use self::sequence::{RUN_MIN_QUICK, RUN_MIN_SLOW, Sequences};
+use self::sequence::Sequences;
 use crate::file::{
     Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
     Origin, Source, Urgency, Version, ViewId, ready,
@@ -349,9 +349,12 @@ impl Inner {
 
     /// Fetches the next blocks for a reader that goes from front to back.
     fn read_ahead(self: &Arc<Self>, path: &FilePath, version: Version, index: BlockIndex) {
-        // A run of neighbours may be chance; on a slow storage the bet is worth it.
-        let run_min = if self.ahead.pace.is_quick() { RUN_MIN_QUICK } else { RUN_MIN_SLOW };
-        for next in self.sequences.observe(path, version, index, run_min) {
+        // The kernel reads ahead itself, and whoever asks makes a quick call on the spot: handing it to another
+        // thread would cost more than it takes.
+        if self.ahead.pace.is_quick() {
+            return;
+        }
+        for next in self.sequences.observe(path, version, index) {
             let next = BlockIndex(next);
             if next.range(version.size).is_empty() {
                 return;

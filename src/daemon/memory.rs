@@ -35,7 +35,9 @@ pub fn use_few_arenas() {
         // Blocks of 256 KiB come and go: below this size they stay in the heap instead of being mapped,
         // zeroed and unmapped each time.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+        // What was freed is kept up to this: giving pages back and faulting them in again costs more than
+        // the copy into them.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 12 << 20);
     }
 }
 
