@@ -29,7 +29,7 @@ const SMALL_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytecode files fetched on credit, before any of them has to be read: 256.
 const CREDIT_FILES: u64 = 256;
 /// Beyond the credit, files fetched for each one that was read: 2. An environment that imports less of its
-/// packages gets single guesses only; measured in docs/decisions/0003-fetching-ahead.md.
+/// packages gets single guesses only. Chosen, not tuned; docs/decisions/0003-fetching-ahead.md.
 const FILES_PER_USED: u64 = 2;
 
 /// Where Python keeps the bytecode of a directory's modules.

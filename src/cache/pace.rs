@@ -11,8 +11,7 @@ use std::time::Duration;
 
 /// In flight to begin with.
 const START: u32 = 8;
-/// In flight at most: enough to hide 2 ms of latency behind a metadata server that takes 1,000 calls/s
-/// twenty times over; measured in docs/decisions/0003-fetching-ahead.md.
+/// In flight at most: 32, chosen and not tuned; docs/decisions/0003-fetching-ahead.md has what was measured with it.
 const MAX: u32 = 32;
 /// In flight at least: one, so that a slow storage is still used while the program computes.
 const MIN: u32 = 1;

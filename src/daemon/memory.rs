@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The cache's largest default: 4 GiB, more than any environment seen so far demanded at once.
+/// The cache's largest default: 4 GiB. Chosen, not measured.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
 /// What the cache gets if nothing can be learned about the machine: 256 MiB.
 const CACHE_BYTES_UNKNOWN: u64 = 256 << 20;
