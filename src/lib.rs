@@ -12,6 +12,7 @@
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
 //! | [`storage`] | reading the shared file system |
+//! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`profile`] | counting |
@@ -19,6 +20,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod doctor;
 pub mod enter;

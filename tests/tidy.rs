@@ -33,11 +33,12 @@ const FORBIDDEN_NAMES: &[&str] =
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
     ("cli", &["daemon", "doctor", "enter", "environment", "holder"]),
-    ("enter", &["environment", "holder"]),
+    ("enter", &["cluster", "environment", "holder"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.
     ("doctor", &["environment", "holder::estate"]),
-    ("holder", &[]),
-    ("daemon", &["cache", "file", "fuse", "holder", "storage", "view"]),
+    ("holder", &["cluster"]),
+    ("cluster", &[]),
+    ("daemon", &["cache", "cluster", "file", "fuse", "holder", "storage", "view"]),
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),
