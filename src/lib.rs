@@ -5,6 +5,7 @@
 //! | module | knows |
 //! |---|---|
 //! | [`cli`] | flags, help, exit codes, printing |
+//! | [`launch`] | a whole cluster on this machine: starts the wrappers of all nodes, speaks for them |
 //! | [`enter`] | the wrapper around COMMAND: find or found the node's service, go inside, run, wait |
 //! | [`holder`] | keeping descriptors alive, restarting the daemon, letting tasks join |
 //! | [`daemon`] | one node's service: how the layers below are put together |
@@ -28,6 +29,7 @@ pub mod environment;
 pub mod file;
 pub mod fuse;
 pub mod holder;
+pub mod launch;
 pub mod profile;
 pub mod storage;
 pub mod view;
