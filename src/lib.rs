@@ -5,6 +5,7 @@
 //! | module | knows |
 //! |---|---|
 //! | [`cli`] | flags, help, exit codes, printing |
+//! | [`launch`] | a whole cluster on this machine: starts the wrappers of all nodes, speaks for them |
 //! | [`enter`] | the wrapper around COMMAND: find or found the node's service, go inside, run, wait |
 //! | [`holder`] | keeping descriptors alive, restarting the daemon, letting tasks join |
 //! | [`daemon`] | one node's service: how the layers below are put together |
@@ -12,6 +13,7 @@
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
 //! | [`storage`] | reading the shared file system |
+//! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`profile`] | counting |
@@ -19,6 +21,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod doctor;
 pub mod enter;
@@ -26,6 +29,7 @@ pub mod environment;
 pub mod file;
 pub mod fuse;
 pub mod holder;
+pub mod launch;
 pub mod profile;
 pub mod storage;
 pub mod view;

@@ -32,12 +32,14 @@ const FORBIDDEN_NAMES: &[&str] =
 /// (`profile::recorder`). The same table is in words in ARCHITECTURE.md.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
-    ("cli", &["daemon", "doctor", "enter", "environment", "holder"]),
-    ("enter", &["environment", "holder"]),
+    ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch"]),
+    ("launch", &["cluster", "daemon", "enter", "holder"]),
+    ("enter", &["cluster", "environment", "holder"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.
     ("doctor", &["environment", "holder::estate"]),
-    ("holder", &[]),
-    ("daemon", &["cache", "file", "fuse", "holder", "storage", "view"]),
+    ("holder", &["cluster"]),
+    ("cluster", &[]),
+    ("daemon", &["cache", "cluster", "file", "fuse", "holder", "storage", "view"]),
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),

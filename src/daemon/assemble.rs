@@ -50,8 +50,9 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
     let storage = Storage::new(roots, recorder);
+    let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
     let limits = CacheLimits {
-        budget_bytes: estate.settings.cache_bytes.unwrap_or_else(memory::default_cache_bytes),
+        budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
         absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
     };
     let cache = Cache::new(Arc::new(storage), limits, &changes, recorder);

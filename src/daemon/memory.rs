@@ -13,11 +13,12 @@ const CACHE_BYTES_UNKNOWN: u64 = 256 << 20;
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The default of `--cache-bytes`: the least of 4 GiB, a quarter of the memory and an eighth of the tightest
-/// limit of a control group this process is in.
-pub fn default_cache_bytes() -> u64 {
+/// limit of a control group this process is in, divided among the `nodes_here` that share this machine.
+pub fn default_cache_bytes(nodes_here: u32) -> u64 {
     let quarter = memory_bytes().map(|bytes| bytes / 4);
     let eighth = control_group_limit().map(|bytes| bytes / 8);
     [quarter, eighth].into_iter().flatten().min().unwrap_or(CACHE_BYTES_UNKNOWN).min(CACHE_BYTES_MAX)
+        / u64::from(nodes_here.max(1))
 }
 
 /// Largest resident memory this process has had, in bytes.

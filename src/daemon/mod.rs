@@ -10,13 +10,15 @@
 pub mod assemble;
 mod control;
 pub mod memory;
-mod report;
+pub mod record;
+pub mod report;
 
 use std::process::ExitCode;
 
 use crate::holder::estate::{Estate, Settings};
 use crate::holder::messages::RunOutcome;
 use crate::profile::recorder::Recorder;
+use record::Record;
 
 /// Serves until the kernel has ended every connection.
 pub fn run(estate: Estate) -> ExitCode {
@@ -43,7 +45,16 @@ pub fn run(estate: Estate) -> ExitCode {
 /// # Errors
 /// The directory or file cannot be written.
 pub fn report_direct_run(settings: &Settings, outcome: &RunOutcome) -> anyhow::Result<()> {
-    report::write(settings, &Recorder::private(), 0, outcome)
+    report::write_own(settings, direct_record(settings, outcome))
+}
+
+/// The record of a run that had no service, for a launcher.
+pub fn record_of_direct_run(settings: &Settings, outcome: &RunOutcome) -> Option<serde_json::Value> {
+    direct_record(settings, outcome).to_json()
+}
+
+fn direct_record(settings: &Settings, outcome: &RunOutcome) -> Record {
+    Record::make(settings, &Recorder::private(), 0, outcome.clone())
 }
 
 fn prepare() {

@@ -8,6 +8,7 @@ use super::election::ElectionError;
 use super::site::SiteError;
 use super::step::EnterError;
 use super::views::ViewError;
+use crate::cluster::ClusterError;
 use crate::holder::estate::WayIn;
 
 /// One reason per variant; who spoke is in its source.
@@ -22,6 +23,12 @@ pub enum Failure {
     /// The site's file.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// The nodes of the job.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// `--local-nodes` with `--way fusermount`.
+    #[error("nodes on one machine cannot be shown their views with `fusermount3`, which everybody would see")]
+    NotForLocalNodes,
     /// `--require`, and no environment was found.
     #[error("no software environment found for the command")]
     NoViews,
@@ -65,7 +72,7 @@ impl Failure {
     /// As documented in the help.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::View(_) => 2,
+            Failure::View(_) | Failure::Cluster(_) | Failure::NotForLocalNodes => 2,
             Failure::Command(error) => error.exit_code(),
             _ => 125,
         }
@@ -75,6 +82,8 @@ impl Failure {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Failure::View(error) => Some(error.hint()),
+            Failure::Cluster(error) => Some(error.hint()),
+            Failure::NotForLocalNodes => Some("leave `--way` out, or try `--way direct`"),
             Failure::NoViews => Some("name its directory with `--view DIR`"),
             Failure::NoWay { .. } => Some("`spinney doctor` tells what works here and what to ask for"),
             Failure::Join(_) => {

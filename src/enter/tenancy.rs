@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::descriptors;
 use super::election;
+use super::launched::ToLauncher;
 use super::plan::Plan;
 use super::signals;
 use super::talk::{self, Talk};
@@ -165,10 +166,15 @@ impl Tenancy {
         if let Some(error) = farewell.report_error {
             talk.warn(format_args!("the report could not be written: {error}"));
         }
+        if let (Some(record), Some(launched)) = (farewell.record, &plan.launched) {
+            let _ = launched.tell(&ToLauncher::Record(record));
+        }
         if let Some(summary) = farewell.summary {
             self.see_the_end(farewell.mount_namespace)?;
-            if talk != Talk::Quiet {
-                talk.sum_up(super::summary::line(&summary));
+            match &plan.launched {
+                Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
+                None if talk != Talk::Quiet => talk.sum_up(super::summary::line(&summary)),
+                None => {}
             }
         }
         Ok(())

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Cluster;
+
 /// How tasks reach the view on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -79,6 +81,18 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// Level of that log: error, warn, info, debug or trace.
     pub log_level: String,
+    /// The nodes of the job; `None`: this one is alone.
+    pub cluster: Option<Cluster>,
+    /// `--shards`; `None`: chosen from the number of nodes.
+    pub shards: Option<u16>,
+    /// `--fan-out`; `None`: chosen from the number of nodes.
+    pub fan_out: Option<u16>,
+    /// `--trust-fabric`: nodes prove who they are, and then talk in clear.
+    pub trust_fabric: bool,
+    /// `--shared`: all views are the same on all nodes, whatever file system they are on.
+    pub shared: bool,
+    /// Whether the node's record goes to the last wrapper, which hands it to its launcher, instead of into a file.
+    pub hand_up_record: bool,
     /// Directory for `run.json`.
     #[serde(with = "super::paths::maybe")]
     pub report: Option<PathBuf>,
@@ -121,6 +135,12 @@ pub struct Manifest<Fd> {
     pub ledger: Fd,
     /// The listening control socket.
     pub listener: Fd,
+    /// TCP sockets that other nodes connect to, listening, all on one of `cluster::ports_of`; none without a cluster,
+    /// or if all ports were taken.
+    pub node_listeners: Vec<Fd>,
+    /// memfd: the 32 bytes that the nodes of a cluster on one machine know each other by. Other clusters have their
+    /// key elsewhere.
+    pub job_key: Option<Fd>,
     /// This process's end of the socket pair between holder and daemon.
     pub peer: Fd,
 }
@@ -150,6 +170,8 @@ impl Estate {
             counters: self.counters.as_raw_fd(),
             ledger: self.ledger.as_raw_fd(),
             listener: self.listener.as_raw_fd(),
+            node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            job_key: self.job_key.as_ref().map(AsRawFd::as_raw_fd),
             peer,
         }
     }
@@ -164,6 +186,8 @@ impl Inventory {
             all.extend(c.unmounter);
         }
         all.extend([self.counters, self.ledger, self.listener, self.peer]);
+        all.extend(&self.node_listeners);
+        all.extend(self.job_key);
         all
     }
 
@@ -199,6 +223,8 @@ impl Inventory {
             counters: own(inventory.counters),
             ledger: own(inventory.ledger),
             listener: own(inventory.listener),
+            node_listeners: inventory.node_listeners.into_iter().map(own).collect(),
+            job_key: inventory.job_key.map(own),
             peer: own(inventory.peer),
         };
         Ok(estate)

@@ -36,6 +36,8 @@ pub enum FromDaemon {
     Reported {
         /// The error in words, for the user.
         error: Option<String>,
+        /// The node's record (`daemon::record`), if `Settings::hand_up_record` wants it.
+        record: Option<serde_json::Value>,
     },
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
     Ended,
@@ -50,6 +52,10 @@ pub struct RunOutcome {
     pub tasks: u64,
     /// Those of them that did not end with 0.
     pub tasks_failed: u64,
+    /// Rank, among the tasks of the job, of the one that `exit_code` is of; `None` if all ended with 0.
+    pub first_failed: Option<u64>,
+    /// When the service was founded, microseconds since 1970: tells two services that a node had one after the other.
+    pub founded_unix_us: u64,
     /// Seconds since the founding wrapper started.
     pub wall_seconds: f64,
     /// Seconds from there until the view could be used.
@@ -125,6 +131,8 @@ pub struct Farewell {
     pub mount_namespace: Option<u64>,
     /// Why the report could not be written.
     pub report_error: Option<String>,
+    /// The node's record, for the one who sums up, if `Settings::hand_up_record` wants it.
+    pub record: Option<serde_json::Value>,
 }
 
 /// Figures of the node for the one line at the end.
@@ -145,6 +153,8 @@ pub struct Summary {
     pub storage_bytes: u64,
     /// Seconds until the view could be used.
     pub ready_seconds: f64,
+    /// Nodes that had it.
+    pub nodes: u64,
     /// Tasks that used it.
     pub tasks: u64,
     /// Restarts of daemon and holder.

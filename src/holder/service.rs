@@ -60,6 +60,8 @@ pub struct Service {
     /// When to stop waiting for a report, or for wrappers to resume.
     deadline: Option<Instant>,
     report_error: Option<String>,
+    /// The newest record of this node, until it is handed out.
+    record: Option<serde_json::Value>,
     /// With `fusermount3`: whether the mounts have been taken away again.
     unmounted: bool,
     /// The daemon said that the kernel ended every connection.
@@ -117,6 +119,7 @@ impl Service {
             awaited: 0,
             deadline: None,
             report_error: None,
+            record: None,
             unmounted: false,
             ended: false,
             daemon: None,
@@ -170,8 +173,9 @@ impl Service {
         let daemon = Channel::from(self.estate.peer.try_clone()?);
         match daemon.receive()? {
             Some((FromDaemon::Ready, _)) => {}
-            Some((FromDaemon::Reported { error }, _)) => {
+            Some((FromDaemon::Reported { error, record }, _)) => {
                 self.report_error = error;
+                self.record = record;
                 self.dismiss();
             }
             Some((FromDaemon::Ended, _)) => {
@@ -355,6 +359,7 @@ impl Service {
             summary,
             mount_namespace: self.ledger.mount_namespace,
             report_error: self.report_error.take(),
+            record: self.record.take(),
         });
         self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
     }
@@ -387,6 +392,7 @@ impl Service {
             storage_calls: get(Counter::StorageMetadata) + get(Counter::StorageReads),
             storage_bytes: get(Counter::StorageBytes),
             ready_seconds: self.ledger.ready_seconds(),
+            nodes: 1,
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
         }
