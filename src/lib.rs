@@ -11,6 +11,8 @@
 //! | [`fuse`] | the kernel's protocol |
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
+//! | [`wire`] | questions and answers between nodes |
+//! | [`cluster`] | who the nodes are |
 //! | [`storage`] | reading the shared file system |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
@@ -19,6 +21,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod doctor;
 pub mod enter;
@@ -29,3 +32,4 @@ pub mod holder;
 pub mod profile;
 pub mod storage;
 pub mod view;
+pub mod wire;
