@@ -12,6 +12,8 @@
 //! | [`fuse`] | the kernel's protocol |
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
+//! | [`wire`] | questions and answers between nodes |
+//! | [`cluster`] | who the nodes are |
 //! | [`storage`] | reading the shared file system |
 //! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
@@ -33,3 +35,4 @@ pub mod launch;
 pub mod profile;
 pub mod storage;
 pub mod view;
+pub mod wire;

@@ -180,6 +180,13 @@ impl Source for Cache {
         self.0.known(path)
     }
 
+    fn known_listing(&self, path: &FilePath) -> Option<Arc<Listing>> {
+        match self.0.kept.peek_directory(path)?.names() {
+            Names::Complete(listing) if listing.settled => Some(listing),
+            _ => None,
+        }
+    }
+
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
         self.0.kept.consume_block(path, version, index);
     }

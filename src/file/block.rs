@@ -1,9 +1,16 @@
 //! Pieces of a file's content.
 //!
-//! Not here: reading them (`storage`), keeping them (`cache`).
+//! A block that travels carries a checksum, made by the node that read it from storage and checked by every node
+//! that it passes. On its way it is kept beside the bytes and never made anew, so bytes that go wrong in a node's
+//! memory do not travel on unnoticed.
+//!
+//! Not here: reading them (`storage`), keeping them (`cache`), sending them (`wire`).
 
 use std::cell::RefCell;
 use std::ops::{Deref, Range};
+use std::sync::OnceLock;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Size of a block: 128 KiB; the last block of a file is as long as what is left.
 ///
@@ -36,19 +43,42 @@ impl BlockIndex {
 
 /// The content of one block. Immutable.
 #[derive(Debug)]
-pub struct Block(Box<[u8]>);
+pub struct Block {
+    bytes: Box<[u8]>,
+    /// As it came with the bytes; else empty until somebody wants to send them: most blocks never travel.
+    checksum: OnceLock<u64>,
+}
 
 impl Block {
-    /// A block of these bytes.
+    /// A block of these bytes, as storage gave them.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Block(bytes.into_boxed_slice())
+        Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::new() }
+    }
+
+    /// A block that came from another node with its checksum; `None` if they do not belong together.
+    pub fn received(bytes: Vec<u8>, checksum: u64) -> Option<Self> {
+        (xxh3_64(&bytes) == checksum)
+            .then(|| Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::from(checksum) })
+    }
+
+    /// XXH3 of the bytes, 64 bits: the one they came with, else made now and kept.
+    ///
+    /// It finds accidents, not forgers: against those connections are authenticated.
+    pub fn checksum(&self) -> u64 {
+        *self.checksum.get_or_init(|| xxh3_64(&self.bytes))
     }
 }
 
 impl Deref for Block {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -106,6 +136,13 @@ mod tests {
         drop(first);
         let Ok(second) = Passing::fill(fill);
         assert_eq!((second.as_ptr(), second.len()), (at, 5000));
+    }
+
+    #[test]
+    fn a_block_whose_bytes_went_wrong_on_the_way_is_not_taken() {
+        let sent = Block::new(b"some bytes".to_vec());
+        assert!(Block::received(b"some bytes".to_vec(), sent.checksum()).is_some());
+        assert!(Block::received(b"some bytez".to_vec(), sent.checksum()).is_none());
     }
 
     #[test]

@@ -112,6 +112,11 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
+    /// The listing of the directory at `path` if it can be told at once and without asking anybody.
+    fn known_listing(&self, _path: &FilePath) -> Option<Arc<Listing>> {
+        None
+    }
+
     /// The kernel now holds all of this block: this node need not.
     fn consumed(&self, _path: &FilePath, _version: Version, _index: BlockIndex) {}
 
