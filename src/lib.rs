@@ -34,5 +34,6 @@ pub mod holder;
 pub mod launch;
 pub mod profile;
 pub mod storage;
+pub mod tree;
 pub mod view;
 pub mod wire;

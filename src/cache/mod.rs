@@ -41,6 +41,8 @@ pub struct CacheLimits {
     pub budget_bytes: u64,
     /// How long an absence is believed that no listing proves (Copper: metadata ENOENT TTL).
     pub absence_ttl: Duration,
+    /// Whether other nodes ask this one: then it keeps what its own kernel already holds.
+    pub has_children: bool,
 }
 
 /// The cache over a source. Cloning shares it.
@@ -166,7 +168,7 @@ impl Source for Cache {
         version: Version,
         range: Range<u64>,
     ) -> Option<Result<Passing, FetchError>> {
-        if self.0.keeps_any(path, version, &range) {
+        if self.0.limits.has_children || self.0.keeps_any(path, version, &range) {
             return None;
         }
         self.0.source.read_here(path, version, range)
@@ -188,7 +190,9 @@ impl Source for Cache {
     }
 
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
-        self.0.kept.consume_block(path, version, index);
+        if !self.0.limits.has_children {
+            self.0.kept.consume_block(path, version, index);
+        }
     }
 
     fn release(&self, path: &FilePath, version: Version) {

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory;
+use super::neighbours::Neighbours;
 use crate::cache::{Cache, CacheLimits};
-use crate::file::{Changes, ViewId};
+use crate::file::{Changes, Source, ViewId};
 use crate::fuse::{Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
 use crate::profile::recorder::Recorder;
@@ -40,6 +41,8 @@ pub struct Assembled {
     pub sessions: Vec<Session>,
     /// What this node knows.
     pub cache: Cache,
+    /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
+    pub(super) neighbours: Option<Neighbours>,
 }
 
 /// Puts the layers together over `estate` and begins to serve, or to serve on.
@@ -49,19 +52,28 @@ pub struct Assembled {
 pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    let storage = Storage::new(roots, recorder);
+    let storage: Arc<dyn Source> = Arc::new(Storage::new(roots, recorder));
+    let mut neighbours = Neighbours::of(estate, recorder)?;
+    let source = match &neighbours {
+        Some(neighbours) => Arc::new(neighbours.tree(&estate.settings, storage)),
+        None => storage,
+    };
     let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
     let limits = CacheLimits {
         budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
         absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
+        has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
     };
-    let cache = Cache::new(Arc::new(storage), limits, &changes, recorder);
+    let cache = Cache::new(source, limits, &changes, recorder);
+    if let Some(neighbours) = &mut neighbours {
+        neighbours.serve(estate, Arc::new(cache.clone()), Box::new(|_, _| ()))?;
+    }
     let sessions = estate
         .connections
         .iter()
         .map(|connection| serve(estate, connection, &cache, &changes, recorder))
         .collect::<io::Result<_>>()?;
-    Ok(Assembled { sessions, cache })
+    Ok(Assembled { sessions, cache, neighbours })
 }
 
 fn serve(

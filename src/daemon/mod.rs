@@ -10,6 +10,7 @@
 pub mod assemble;
 mod control;
 pub mod memory;
+mod neighbours;
 pub mod record;
 pub mod report;
 
@@ -28,6 +29,9 @@ pub fn run(estate: Estate) -> ExitCode {
         let assembled = assemble::assemble(&estate, recorder)?;
         let control = control::Control::start(estate, recorder, assembled.cache.clone())?;
         assembled.sessions.into_iter().for_each(crate::fuse::Session::wait);
+        if let Some(neighbours) = &assembled.neighbours {
+            neighbours.linger();
+        }
         control.end();
         Ok(())
     });

@@ -112,6 +112,12 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
+    /// Whether questions about what is in the directory at `path` go from here to storage, with no other node between.
+    /// Only there is it worth guessing what will be asked; a node above has guessed already.
+    fn is_near(&self, _path: &FilePath) -> bool {
+        true
+    }
+
     /// The listing of the directory at `path` if it can be told at once and without asking anybody.
     fn known_listing(&self, _path: &FilePath) -> Option<Arc<Listing>> {
         None
