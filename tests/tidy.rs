@@ -37,7 +37,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Only what holder, daemon and wrapper say to each other and to their successors.
     ("doctor", &["environment", "holder::estate"]),
     ("holder", &[]),
-    ("daemon", &["cache", "file", "fuse", "holder", "storage", "view"]),
+    // It puts together, so it may also ask what a listing says of bytecode.
+    ("daemon", &["cache", "environment::bytecode", "file", "fuse", "holder", "storage", "view"]),
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),

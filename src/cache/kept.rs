@@ -77,6 +77,14 @@ impl Kept {
         }
     }
 
+    /// Every directory of which something is known. Not a moment's picture: others go on meanwhile.
+    pub(super) fn directories(&self) -> impl Iterator<Item = (FilePath, Arc<Directory>)> + '_ {
+        self.things.iter().filter_map(|thing| match thing {
+            (Key::Directory(path), Value::Directory(directory, _)) => Some((path, directory)),
+            _ => None,
+        })
+    }
+
     /// Tells the budget that `directory` has grown.
     pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
         let value = Value::Directory(directory.clone(), directory.memory_bytes());

@@ -90,6 +90,21 @@ impl Cache {
     pub fn bytes(&self) -> u64 {
         self.0.kept.bytes()
     }
+
+    /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
+    /// that are called `child`. Asks nobody.
+    pub fn listings_in_use(&self, child: &[u8]) -> Vec<(FilePath, Arc<Listing>)> {
+        let mut found = Vec::new();
+        for (path, directory) in self.0.kept.directories() {
+            let is_child = path.split().is_some_and(|(_, name)| name == child);
+            if (directory.is_in_use() || is_child)
+                && let Names::Complete(listing) = directory.names()
+            {
+                found.push((path, listing));
+            }
+        }
+        found
+    }
 }
 
 fn cached<T: Send + 'static>(value: T) -> Fetch<T> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
-use super::report;
+use super::{bytecode, report};
 use crate::cache::Cache;
 use crate::holder::channel::Channel;
 use crate::holder::estate::Estate;
@@ -81,7 +81,8 @@ impl Listener {
                     let written =
                         report::write(&self.estate.settings, &self.recorder, self.cache.bytes(), &outcome);
                     let error = written.err().map(|error| format!("{error:#}"));
-                    line.send(&FromDaemon::Reported { error }, &[])?;
+                    let uncompiled = bytecode::many_uncompiled(&self.cache, &self.estate.settings.views);
+                    line.send(&FromDaemon::Reported { error, uncompiled }, &[])?;
                 }
             }
         }

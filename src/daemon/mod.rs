@@ -8,6 +8,7 @@
 //! Not here: keeping descriptors through a death (`holder`), mounting and joining (`enter`).
 
 pub mod assemble;
+mod bytecode;
 mod control;
 pub mod memory;
 mod report;

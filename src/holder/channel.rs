@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_is_refused_by_the_sender() {
         let (here, _there) = Channel::pair().unwrap();
-        let message = FromDaemon::Reported { error: Some("x".repeat(MESSAGE_BYTES_MAX)) };
+        let message = FromDaemon::Reported { error: Some("x".repeat(MESSAGE_BYTES_MAX)), uncompiled: None };
         assert_eq!(here.send(&message, &[]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
     }
 }

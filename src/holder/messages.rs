@@ -36,9 +36,21 @@ pub enum FromDaemon {
     Reported {
         /// The error in words, for the user.
         error: Option<String>,
+        /// Modules without bytecode, if they are many.
+        uncompiled: Option<Uncompiled>,
     },
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
     Ended,
+}
+
+/// Modules that every process compiled anew, because the view cannot take their bytecode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Uncompiled {
+    /// How many, at least.
+    pub modules: usize,
+    /// Where to compile them: the innermost directory that holds them all, or most of them.
+    #[serde(with = "super::paths::one")]
+    pub directory: PathBuf,
 }
 
 /// What became of the tasks on this node, as `run.json` tells it.
@@ -125,6 +137,8 @@ pub struct Farewell {
     pub mount_namespace: Option<u64>,
     /// Why the report could not be written.
     pub report_error: Option<String>,
+    /// Modules without bytecode, if they are many: told once.
+    pub uncompiled: Option<Uncompiled>,
 }
 
 /// Figures of the node for the one line at the end.
