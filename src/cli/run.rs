@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::cpus::Cpus;
 use crate::enter::talk::Talk;
 use crate::enter::{self, Request};
 use crate::holder::estate::WayIn;
@@ -37,6 +38,11 @@ pub struct RunArgs {
     /// By default the least of 4 GiB, a quarter of the machine's memory and an eighth of the tightest cgroup limit.
     #[arg(long, value_name = "SIZE", value_parser = super::bytes::parse, help_heading = "Views")]
     cache_bytes: Option<u64>,
+    /// Run the service on these processors only, such as 0-3,8 [default: all that the job may use]
+    ///
+    /// Those of them count that the job may use. The first task on a node decides for the node.
+    #[arg(long, value_name = "LIST", value_parser = super::cpus::parse, help_heading = "Views")]
+    daemon_cpus: Option<Cpus>,
     /// Tasks with the same NAME share a view [default: what the launcher says]
     ///
     /// Slurm, PBS, PALS, Flux, LSF and PMIx name the job and step in the environment. Without them, each `spinney run` is a
@@ -119,6 +125,7 @@ pub fn run(args: RunArgs) -> ExitCode {
         log: args.log.map(absolute),
         log_level: format!("{:?}", args.log_level).to_lowercase(),
         cache_bytes: args.cache_bytes,
+        daemon_cpus: args.daemon_cpus.map(|cpus| cpus.0),
         masked: masked(),
     })
 }

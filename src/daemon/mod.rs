@@ -56,9 +56,4 @@ fn prepare() {
         std::process::abort();
     }));
     memory::use_few_arenas();
-    // Launchers bind a task, and so whatever it starts, to a core or two; the daemon serves all tasks. The
-    // kernel cuts the mask down to what the job may use.
-    let mut everywhere = rustix::thread::CpuSet::new();
-    (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| everywhere.set(cpu));
-    let _ = rustix::thread::sched_setaffinity(None, &everywhere);
 }

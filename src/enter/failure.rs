@@ -47,6 +47,9 @@ pub enum Failure {
     /// Nobody could be elected.
     #[error("cannot find or found the service of this job on this node")]
     Election(#[source] Option<ElectionError>),
+    /// `--daemon-cpus` names only processors that this process may not use.
+    #[error("`--daemon-cpus`: none of these processors may be used")]
+    Processors(#[source] io::Error),
     /// Where the report or log is to go.
     #[error("`{}`: {cause}", path.display())]
     Output {
@@ -65,7 +68,7 @@ impl Failure {
     /// As documented in the help.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::View(_) => 2,
+            Failure::View(_) | Failure::Processors(_) => 2,
             Failure::Command(error) => error.exit_code(),
             _ => 125,
         }
@@ -82,6 +85,9 @@ impl Failure {
             }
             Failure::OtherGroup { .. } => {
                 Some("start all tasks with the same effective group, or give this one its own `--job`")
+            }
+            Failure::Processors(_) => {
+                Some("`nproc --all` tells how many there are; a job may be allowed fewer")
             }
             Failure::Election(_) => Some("try again with another `--job NAME`"),
             Failure::Command(_) | Failure::Site(_) | Failure::Output { .. } | Failure::System(_) => None,

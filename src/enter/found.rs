@@ -172,6 +172,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         way_in,
         caller: caller.clone(),
         cache_bytes: site.cap_cache(request.cache_bytes),
+        daemon_cpus: request.daemon_cpus.clone(),
         absence_ttl_seconds: ABSENCE_TTL_SECONDS,
         log: request.log.clone(),
         log_level: request.log_level.clone(),

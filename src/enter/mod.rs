@@ -83,6 +83,8 @@ pub struct Request {
     pub log_level: String,
     /// `--cache-bytes`.
     pub cache_bytes: Option<u64>,
+    /// `--daemon-cpus`.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
     pub masked: Vec<String>,
 }

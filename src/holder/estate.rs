@@ -72,6 +72,8 @@ pub struct Settings {
     pub caller: Caller,
     /// Bytes the cache may hold; `None`: chosen by the daemon from the machine's memory.
     pub cache_bytes: Option<u64>,
+    /// Processors for holder and daemon; `None`: all that the job may use.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
     /// File for the log of holder and daemon.

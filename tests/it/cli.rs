@@ -60,6 +60,8 @@ fn flags_that_make_no_sense_are_errors_of_usage() {
         &["run"][..],
         &["run", "-q", "-v", "--", "true"],
         &["run", "--cache-bytes", "many", "--", "true"],
+        &["run", "--daemon-cpus", "3-1", "--", "true"],
+        &["run", "--daemon-cpus", "1023", "--", "true"], // no machine of ours has so many
         &["run", "--way", "magic", "--", "true"],
         &["run", "--no-such-flag", "--", "true"],
         &["completions", "tcsh-or-so"],
