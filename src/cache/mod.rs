@@ -91,6 +91,16 @@ impl Cache {
         self.0.kept.bytes()
     }
 
+    /// Bytes to hold at most.
+    pub fn budget_bytes(&self) -> u64 {
+        self.0.kept.budget_bytes()
+    }
+
+    /// Another budget from now on; what does not fit any more is dropped before this returns.
+    pub fn set_budget(&self, bytes: u64) {
+        self.0.kept.set_budget(bytes);
+    }
+
     /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
     /// that are called `child`. Asks nobody.
     pub fn listings_in_use(&self, child: &[u8]) -> Vec<(FilePath, Arc<Listing>)> {
@@ -311,7 +321,7 @@ impl Inner {
 
     fn keep_listing(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
         directory.learn_listing(listing);
-        let large = listing.memory_bytes() as u64 > self.limits.budget_bytes / 4;
+        let large = listing.memory_bytes() as u64 > self.kept.budget_bytes() / 4;
         if large || !listing.settled {
             let mut passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
             *passing = Some((path.clone(), listing.clone(), Instant::now()));

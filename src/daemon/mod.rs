@@ -11,6 +11,7 @@ pub mod assemble;
 mod bytecode;
 mod control;
 pub mod memory;
+mod pressure;
 mod report;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub fn run(estate: Estate) -> ExitCode {
     let settings = estate.settings.clone();
     let served = Recorder::shared(&estate.counters).and_then(|recorder| {
         let assembled = assemble::assemble(&estate, recorder)?;
+        let cache = assembled.cache.clone();
+        pressure::mind(cache, assembled.cache.budget_bytes(), recorder);
         let control = control::Control::start(estate, recorder, assembled.cache.clone())?;
         assembled.sessions.into_iter().for_each(crate::fuse::Session::wait);
         control.end();
