@@ -85,9 +85,9 @@ impl Budget {
     }
 }
 
-/// Shrinks and grows the budget of `cache`, which is now `full` bytes, for the rest of the process's life. A thread of
+/// Shrinks and grows the budget of `cache` for the rest of the process's life. A thread of
 /// its own; where none can be had the budget stays.
-pub(super) fn mind(cache: Cache, full: u64, recorder: Recorder) {
+pub(super) fn mind(cache: Cache, recorder: Recorder) {
     let begun = std::thread::Builder::new().name("pressure".into()).spawn(move || {
         let mut apply = |bytes: u64, heard: Heard| {
             tracing::info!(bytes, ?heard, "the cache gets another budget");
@@ -97,7 +97,7 @@ pub(super) fn mind(cache: Cache, full: u64, recorder: Recorder) {
             cache.set_budget(bytes);
             memory::give_back();
         };
-        let mut budget = Budget::new(full);
+        let mut budget = Budget::new(cache.budget_bytes());
         if let Some(mut trigger) = Trigger::set() {
             let error = obey(&mut trigger, &mut budget, || cache.bytes(), &mut apply);
             tracing::warn!(%error, "the kernel tells no more of memory pressure");

@@ -79,7 +79,9 @@ impl Failure {
         match self {
             Failure::View(error) => Some(error.hint()),
             Failure::NoViews => Some("name its directory with `--view DIR`"),
-            Failure::NoWay { .. } => Some("`spinney doctor` tells what works here and what to ask for"),
+            Failure::NoWay { attempts } => {
+                remedy(attempts).or(Some("`spinney doctor` tells what works here and what to ask for"))
+            }
             Failure::Join(_) => {
                 Some("start all tasks of the job the same way, or give this one its own `--job`")
             }
@@ -99,4 +101,9 @@ impl Failure {
 pub fn tell(attempts: &[(WayIn, EnterError)]) -> String {
     let told: Vec<String> = attempts.iter().map(|(way, error)| format!("{} ({error})", way.name())).collect();
     told.join(", ")
+}
+
+/// What the user can do for the first of them that only a limit of this process prevented.
+pub fn remedy(attempts: &[(WayIn, EnterError)]) -> Option<&'static str> {
+    attempts.iter().find_map(|(_, error)| error.remedy())
 }

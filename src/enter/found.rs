@@ -25,6 +25,7 @@ use super::ward::{Arrival, Ward};
 use crate::environment::{self, mounts::Mounts};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
+use crate::holder::failed::cannot;
 use crate::holder::fusermount;
 use crate::holder::ledger::Ledger;
 use crate::holder::messages::ToHolder;
@@ -211,7 +212,8 @@ impl Attempt<'_> {
     fn make(&self, ward: &mut Ward) -> Result<(Task, Channel, Child), EnterError> {
         self.plan.check_identity(self.way)?;
         let (ours, theirs) = Channel::pair().map_err(failed(Step::Holder))?;
-        let holder = self.start_holder(&theirs).map_err(failed(Step::Holder))?;
+        let holder =
+            self.start_holder(&theirs).map_err(cannot("start the holder")).map_err(failed(Step::Holder))?;
         drop(theirs);
         let wrapper = rustix::process::getpid();
         if self.way == WayIn::Fusermount {
@@ -221,7 +223,9 @@ impl Attempt<'_> {
             let entered = if self.way == WayIn::Fusermount { Ok(()) } else { self.go_inside(&ours) };
             entered.err().unwrap_or_else(|| self.plan.become_command(wrapper))
         };
-        let task = Task::fork(&ward.signals, inside).map_err(failed(Step::Holder))?;
+        let task = Task::fork(&ward.signals, inside)
+            .map_err(cannot("start a process for COMMAND"))
+            .map_err(failed(Step::Holder))?;
         ward.place_canary();
         match ward.arrival(&task).map_err(failed(Step::Holder))? {
             Arrival::Inside => Ok((task, ours, holder)),

@@ -14,13 +14,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::step::{EnterError, Step, failed};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Caller, WayIn};
+use crate::holder::failed::Failed;
 use crate::holder::messages::{FromHolder, ToHolder};
 use crate::holder::namespaces::Namespaces;
 
@@ -65,7 +65,11 @@ pub fn enter(scenery: &Scenery, holder: &Channel) -> Result<(), EnterError> {
 pub fn await_start(holder: &Channel) -> Result<(), EnterError> {
     match holder.receive::<FromHolder>() {
         Ok(Some((FromHolder::Started, _))) => Ok(()),
-        Ok(_) => Err(EnterError::new(Step::Holder, Errno::CONNRESET)),
+        Ok(Some((FromHolder::Failed(failed), _))) => Err(EnterError::of_service(failed)),
+        Ok(_) => {
+            let words = "the holder ended without a word".to_owned();
+            Err(EnterError::of_service(Failed { words, errno: None }))
+        }
         Err(error) => Err(failed(Step::Holder)(error)),
     }
 }

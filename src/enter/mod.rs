@@ -91,6 +91,7 @@ pub struct Request {
 
 /// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
 pub fn run(request: Request) -> ExitCode {
+    inherited::ignore_file_size_signal();
     match Plan::make(request).and_then(|plan| carry_out(&plan)) {
         Ok(Outcome::Task(end)) => end_like(end),
         Ok(Outcome::Lost) => ExitCode::from(125),
@@ -116,9 +117,9 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
         Founded::NoWay(attempts) if plan.request.require => Err(Failure::NoWay { attempts }),
         Founded::NoWay(attempts) => {
             let why = failure::tell(&attempts);
-            plan.request
-                .talk
-                .warn(format_args!("running the command directly, no way to show a view: {why}"));
+            let remedy = failure::remedy(&attempts).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let talk = plan.request.talk;
+            talk.warn(format_args!("running the command directly, no way to show a view: {why}{remedy}"));
             direct::run(plan)
         }
     }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::estate::WayIn;
+use super::failed::Failed;
 
 /// Bytes of the longest message: 64 KiB, far below the default send buffer of 208 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +40,8 @@ pub enum FromDaemon {
         /// Modules without bytecode, if they are many.
         uncompiled: Option<Uncompiled>,
     },
+    /// It cannot serve, and ends.
+    Failed(Failed),
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
     Ended,
 }
@@ -106,6 +109,8 @@ pub enum ToHolder {
 pub enum FromHolder {
     /// Answer to [`ToHolder::Start`]: the daemon answers the kernel.
     Started,
+    /// To the founder: there will be no service. The holder ends.
+    Failed(Failed),
     /// Answer to [`ToHolder::Join`]. Descriptors: mount namespace, then user namespace, as the way needs.
     Welcome(Welcome),
     /// Answer to [`ToHolder::Join`]: the view is fading away, found another.

@@ -9,6 +9,7 @@
 pub mod affinity;
 pub mod channel;
 pub mod estate;
+pub mod failed;
 mod founding;
 pub mod fusermount;
 mod guests;

@@ -176,6 +176,8 @@ impl Service {
         let daemon = Channel::from(self.estate.peer.try_clone()?);
         match daemon.receive()? {
             Some((FromDaemon::Ready, _)) => {}
+            // It ends now, which is the next thing to be heard of it.
+            Some((FromDaemon::Failed(failed), _)) => tracing::error!(%failed, "the daemon cannot serve"),
             Some((FromDaemon::Reported { error, uncompiled }, _)) => {
                 self.report_error = error;
                 self.uncompiled = uncompiled.filter(|_| !self.told_uncompiled);
