@@ -272,12 +272,12 @@ impl Attempt<'_> {
     }
 
     fn mount_and_start(&self, holder: &Channel, points: &mut Vec<PathBuf>) -> Result<(), EnterError> {
-        let (mount, talk) = (failed(Step::Fusermount), failed(Step::Holder));
+        let mount = failed(Step::Fusermount);
         let mut mount_at = |only_view, point: &Path, flags| {
             let mounted = fusermount::mount(point, views::no_exec_option(flags)).map_err(&mount)?;
             points.push(point.to_owned());
             let descriptors = [mounted.fuse.as_fd(), mounted.unmounter.as_fd()];
-            holder.send(&ToHolder::Mounted { only_view }, &descriptors).map_err(&talk)
+            inside::say(holder, &ToHolder::Mounted { only_view }, &descriptors)
         };
         if let Some(under) = &self.plan.mount_under {
             let flags =
@@ -288,8 +288,8 @@ impl Attempt<'_> {
                 mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
-        holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;
+        inside::say(holder, &ToHolder::Start { way_in: self.way }, &[])?;
         inside::await_start(holder)?;
-        holder.send(&ToHolder::Inside, &[]).map_err(talk)
+        inside::say(holder, &ToHolder::Inside, &[])
     }
 }

@@ -32,16 +32,10 @@ pub fn found(estate: Estate) -> io::Result<Service> {
     found_with(estate, founder).inspect_err(|error| tell(&line, error))
 }
 
-/// Tells the founder why there is no service, and hears it out until it has gone or says that its task has ended: of
-/// a socket that is closed with words unread the kernel tells the peer that it was reset, before our own word.
+/// Tells the founder why there is no service.
 fn tell(founder: &Channel, error: &Error) {
-    if founder.send_now(&FromHolder::Failed(Failed::of(error)), &[]).is_ok() {
-        while let Ok(Some((said, _))) = founder.receive::<ToHolder>() {
-            if matches!(said, ToHolder::Leave { .. }) {
-                return;
-            }
-        }
-    }
+    // One that is gone need not know.
+    let _ = founder.send_now(&FromHolder::Failed(Failed::of(error)), &[]);
 }
 
 fn found_with(mut estate: Estate, founder: Channel) -> io::Result<Service> {
