@@ -135,7 +135,7 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// `SPINNEY_MASK=resend,openat2`: kernel features to behave as if missing. For tests of old kernels only.
+/// `SPINNEY_MASK=resend,no_opendir`: kernel features to behave as if missing. For tests of old kernels only.
 fn masked() -> Vec<String> {
     let names = std::env::var("SPINNEY_MASK").unwrap_or_default();
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()

@@ -88,7 +88,7 @@ pub struct Settings {
     pub command: Vec<String>,
     /// Whether the report shows all arguments.
     pub record_args: bool,
-    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`, `openat2`, `pidfd`.
+    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`.
     pub masked: Vec<String>,
 }
 
