@@ -23,7 +23,7 @@ pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
     Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath,
-    FileSystemUsage, Listing, Origin, Source, Urgency, ViewId,
+    FileSystemUsage, Listing, Origin, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -182,12 +182,18 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
-        if offset == 0 {
+        let unsure = self.0.nodes.was_given_by_the_dead(node);
+        let look = unsure.then(|| self.0.source.entry(&path, Urgency::Demand));
+        if !unsure {
             self.0.nodes.give_content(node);
         }
         let inner = self.0.clone();
         let end = offset.saturating_add(u64::from(length)).min(version.size);
         Box::pin(async move {
+            if let Some(look) = look {
+                inner.still_is(&path, version, look.await)?;
+                inner.nodes.give_content(node);
+            }
             let mut pieces = Vec::with_capacity(2);
             let mut at = offset;
             while at < end {
@@ -325,6 +331,21 @@ impl Inner {
         let node = self.nodes.look_up(parent, name, version, view_root, entry.settled)?;
         let lasting = if entry.settled { Lasting::ForTheJob } else { Lasting::NotAtAll };
         Ok(Shown { node, attributes: self.owners.show(entry.attributes), lasting })
+    }
+
+    /// Whether the file at `path` still is `version`, its change time included: the descriptor by which storage would
+    /// know died with a daemon, and the kernel holds bytes that must not be mixed with others.
+    fn still_is(
+        &self,
+        path: &FilePath,
+        version: Version,
+        outcome: Result<Answer<Arc<Entry>>, FetchError>,
+    ) -> Result<(), FetchError> {
+        match self.counted(outcome) {
+            Ok(entry) if entry.attributes.version() == version => Ok(()),
+            Ok(_) | Err(FetchError::Absent { .. }) => self.lost(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// The version a node stands for is gone: everybody is told, and the task gets ESTALE.
