@@ -16,6 +16,7 @@ mod pace;
 mod sequence;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +27,7 @@ use self::kept::Kept;
 use self::sequence::Sequences;
 use crate::file::{
     Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
-    Origin, Source, Urgency, Version, ViewId, ready,
+    Origin, Passing, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::Recorder;
 
@@ -182,6 +183,18 @@ impl Source for Cache {
                 self.0.fetch_block(path, version, index, urgency)
             }
         }
+    }
+
+    fn read_here(
+        &self,
+        path: &FilePath,
+        version: Version,
+        range: Range<u64>,
+    ) -> Option<Result<Passing, FetchError>> {
+        if self.0.keeps_any(path, version, &range) {
+            return None;
+        }
+        self.0.source.read_here(path, version, range)
     }
 
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
@@ -352,6 +365,19 @@ impl Inner {
         usable.then(|| listing.clone())
     }
 
+    /// Whether a block that holds any of these bytes is here.
+    fn keeps_any(&self, path: &FilePath, version: Version, range: &Range<u64>) -> bool {
+        let last = BlockIndex::holding(range.end.saturating_sub(1));
+        let mut index = BlockIndex::holding(range.start);
+        while index <= last {
+            if self.kept.block(path, version, index).is_some() {
+                return true;
+            }
+            index = index.next();
+        }
+        false
+    }
+
     fn fetch_block(
         self: &Arc<Self>,
         path: &FilePath,
@@ -376,7 +402,7 @@ impl Inner {
     fn read_ahead(self: &Arc<Self>, path: &FilePath, version: Version, index: BlockIndex) {
         // The kernel reads ahead itself, and whoever asks makes a quick call on the spot: handing it to another
         // thread would cost more than it takes.
-        if self.ahead.pace.is_quick() {
+        if self.source.reads_quickly() {
             return;
         }
         for next in self.sequences.observe(path, version, index) {

@@ -2,6 +2,7 @@
 //!
 //! Not here: reading them (`storage`), keeping them (`cache`).
 
+use std::cell::RefCell;
 use std::ops::{Deref, Range};
 
 /// Size of a block: 128 KiB; the last block of a file is as long as what is left.
@@ -51,9 +52,61 @@ impl Deref for Block {
     }
 }
 
+thread_local! {
+    /// The memory of the [`Passing`] that this thread dropped last.
+    static LAST_DROPPED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes of a file on their way to one reader, kept nowhere.
+///
+/// The thread that drops them uses their memory for the next: it is then still in the core's cache, and no
+/// page of it has to be faulted in again.
+#[derive(Debug)]
+pub struct Passing(Vec<u8>);
+
+impl Passing {
+    /// What `fill` puts into an empty vector that has some capacity already.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn fill<E>(fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
+        let mut passing = Passing(LAST_DROPPED.take());
+        passing.0.clear();
+        fill(&mut passing.0)?;
+        Ok(passing)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        // A thread that is ending keeps nothing.
+        let _ = LAST_DROPPED.try_with(|last| last.replace(std::mem::take(&mut self.0)));
+    }
+}
+
+impl Deref for Passing {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_bytes_use_the_memory_of_those_dropped() {
+        let fill = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(&[7; 5000]);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(first) = Passing::fill(fill);
+        let at = first.as_ptr();
+        drop(first);
+        let Ok(second) = Passing::fill(fill);
+        assert_eq!((second.as_ptr(), second.len()), (at, 5000));
+    }
 
     #[test]
     fn a_block_is_clipped_to_the_file() {

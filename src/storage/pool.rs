@@ -37,6 +37,11 @@ pub fn allow_blocking_here<R>(allowed: bool, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether this thread may make calls on storage now.
+pub(super) fn may_block_here() -> bool {
+    MAY_BLOCK.get()
+}
+
 #[derive(Default)]
 struct State {
     demand: VecDeque<Job>,
@@ -72,7 +77,7 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         // The asker may have gone; nobody then has a use for the answer.
         let answer = move || drop(sender.send(job()));
-        if urgency == Urgency::Demand && MAY_BLOCK.get() {
+        if urgency == Urgency::Demand && may_block_here() {
             answer();
         } else {
             self.enqueue(urgency, Box::new(answer));
