@@ -185,11 +185,8 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
-        let unsure = self.0.nodes.was_given_by_the_dead(node);
+        let unsure = !self.0.nodes.may_give_content(node);
         let look = unsure.then(|| self.0.source.entry(&path, Urgency::Demand));
-        if !unsure {
-            self.0.nodes.give_content(node);
-        }
         let end = offset.saturating_add(u64::from(length)).min(version.size);
         if !unsure
             && offset < end

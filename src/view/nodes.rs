@@ -226,11 +226,19 @@ impl NodeTable {
         table.is_live(node) && std::mem::replace(&mut table.record(node.slot()).given, THIS_DAEMON) == NOBODY
     }
 
-    /// Whether the kernel may hold content of `node` that a dead daemon gave, and nobody has looked since whether the
-    /// file still is what it was.
-    pub(super) fn was_given_by_the_dead(&self, node: NodeId) -> bool {
+    /// Notes that content of `node` goes to the kernel. False, and nothing noted, if the kernel may hold some that a dead
+    /// daemon gave and nobody has looked since whether the file still is what it was.
+    pub(super) fn may_give_content(&self, node: NodeId) -> bool {
         let mut table = self.lock();
-        table.is_live(node) && table.record(node.slot()).given == A_DEAD_DAEMON
+        if !table.is_live(node) {
+            return true; // the kernel has forgotten it, with what it held
+        }
+        let given = &mut table.record(node.slot()).given;
+        let may = *given != A_DEAD_DAEMON;
+        if may {
+            *given = THIS_DAEMON;
+        }
+        may
     }
 
     /// How `node` is reached, and its version unless it is a directory; `None` if there is no such node.
@@ -540,12 +548,12 @@ mod tests {
         table.forget(nodes[50], 1);
         let before: Vec<_> = nodes.iter().map(|n| table.trail(*n)).collect();
         assert!(table.give_content(nodes[3]) && !table.give_content(nodes[3]));
-        assert!(!table.was_given_by_the_dead(nodes[3]));
+        assert!(table.may_give_content(nodes[3]));
         drop(table);
         let successor = NodeTable::open(&memory, None).unwrap();
-        assert!(successor.was_given_by_the_dead(nodes[3]) && !successor.was_given_by_the_dead(nodes[4]));
+        assert!(!successor.may_give_content(nodes[3]) && successor.may_give_content(nodes[4]));
         assert!(!successor.give_content(nodes[3]), "the kernel has some");
-        assert!(!successor.was_given_by_the_dead(nodes[3]), "looked at");
+        assert!(successor.may_give_content(nodes[3]), "looked at");
         assert_eq!(nodes.iter().map(|n| successor.trail(*n)).collect::<Vec<_>>(), before);
         let name = b"a rather long name, longer than one unit 7";
         assert_eq!(successor.look_up(directory, name, version(7), None, true).unwrap(), nodes[7]);
