@@ -39,7 +39,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("doctor", &["environment", "holder::estate"]),
     ("holder", &["cluster"]),
     ("cluster", &[]),
-    ("daemon", &["cache", "cluster", "file", "fuse", "holder", "storage", "view"]),
+    // It puts together, so it may also ask what a listing says of bytecode.
+    (
+        "daemon",
+        &[
+            "cache",
+            "cluster",
+            "environment::bytecode",
+            "file",
+            "fuse",
+            "holder",
+            "storage",
+            "tree",
+            "view",
+            "wire",
+        ],
+    ),
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),

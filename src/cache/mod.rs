@@ -93,6 +93,31 @@ impl Cache {
     pub fn bytes(&self) -> u64 {
         self.0.kept.bytes()
     }
+
+    /// Bytes to hold at most.
+    pub fn budget_bytes(&self) -> u64 {
+        self.0.kept.budget_bytes()
+    }
+
+    /// Another budget from now on; what does not fit any more is dropped before this returns.
+    pub fn set_budget(&self, bytes: u64) {
+        self.0.kept.set_budget(bytes);
+    }
+
+    /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
+    /// that are called `child`. Asks nobody.
+    pub fn listings_in_use(&self, child: &[u8]) -> Vec<(FilePath, Arc<Listing>)> {
+        let mut found = Vec::new();
+        for (path, directory) in self.0.kept.directories() {
+            let is_child = path.split().is_some_and(|(_, name)| name == child);
+            if (directory.is_in_use() || is_child)
+                && let Names::Complete(listing) = directory.names()
+            {
+                found.push((path, listing));
+            }
+        }
+        found
+    }
 }
 
 fn cached<T: Send + 'static>(value: T) -> Fetch<T> {
@@ -320,7 +345,7 @@ impl Inner {
 
     fn keep_listing(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
         directory.learn_listing(listing);
-        let large = listing.memory_bytes() as u64 > self.limits.budget_bytes / 4;
+        let large = listing.memory_bytes() as u64 > self.kept.budget_bytes() / 4;
         if large || !listing.settled {
             let mut passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
             *passing = Some((path.clone(), listing.clone(), Instant::now()));

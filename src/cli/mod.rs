@@ -6,6 +6,7 @@
 
 mod bytes;
 mod completions;
+mod cpus;
 mod doctor;
 mod man;
 mod processes;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 
+use super::cpus::Cpus;
 use crate::cluster::named::Wishes;
 use crate::enter::talk::Talk;
 use crate::enter::{self, LocalNodes, Request};
@@ -41,6 +42,11 @@ pub struct RunArgs {
     /// by --local-nodes.
     #[arg(long, value_name = "SIZE", value_parser = super::bytes::parse, help_heading = "Views")]
     cache_bytes: Option<u64>,
+    /// Run the service on these processors only, such as 0-3,8 [default: all that the job may use]
+    ///
+    /// Those of them count that the job may use. The first task on a node decides for the node.
+    #[arg(long, value_name = "LIST", value_parser = super::cpus::parse, help_heading = "Views")]
+    daemon_cpus: Option<Cpus>,
     /// Tasks with the same NAME share a view [default: what the launcher says]
     ///
     /// Slurm, PBS, PALS, Flux, LSF and PMIx name the job and step in the environment. Without them, each `spinney run` is a
@@ -195,6 +201,7 @@ fn request(args: RunArgs, local: Option<LocalNodes>) -> Request {
         trust_fabric: args.trust_fabric,
         shared: args.shared,
         local,
+        daemon_cpus: args.daemon_cpus.map(|cpus| cpus.0),
         masked: masked(),
     }
 }
@@ -204,7 +211,7 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// `SPINNEY_MASK=resend,openat2`: kernel features to behave as if missing. For tests of old kernels only.
+/// `SPINNEY_MASK=resend,no_opendir`: kernel features to behave as if missing. For tests of old kernels only.
 fn masked() -> Vec<String> {
     let names = std::env::var("SPINNEY_MASK").unwrap_or_default();
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()

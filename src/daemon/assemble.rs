@@ -25,6 +25,7 @@ use crate::cache::{Cache, CacheLimits};
 use crate::file::{Changes, Source, ViewId};
 use crate::fuse::{Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
+use crate::holder::failed::cannot;
 use crate::profile::recorder::Recorder;
 use crate::storage::{Storage, allow_blocking_here};
 use crate::view::{Layout, NodeTable, Owners, View};
@@ -84,7 +85,8 @@ fn serve(
     recorder: Recorder,
 ) -> io::Result<Session> {
     let only_view = connection.only_view.map(ViewId::new);
-    let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)?;
+    let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)
+        .map_err(cannot("map the table of names"))?;
     let layout = match only_view {
         Some(view) => Layout::only(view),
         None => Layout::at_their_paths(estate.settings.views.iter().map(AsRef::as_ref)),
@@ -101,7 +103,8 @@ fn serve(
             .clamp(WORKERS_MIN, WORKERS_MAX),
         blocking: |allowed, body| allow_blocking_here(allowed, body),
         recorder,
-    })?;
+    })
+    .map_err(cannot("answer the kernel"))?;
     let notifier = session.notifier();
     changes.subscribe(move |change| {
         if let Some((parent, name)) = view.remembered_as(&change.path) {

@@ -10,7 +10,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use super::record::Record;
-use super::report;
+use super::{bytecode, report};
 use crate::cache::Cache;
 use crate::holder::channel::Channel;
 use crate::holder::estate::Estate;
@@ -87,11 +87,12 @@ impl Listener {
     fn report(&self, outcome: RunOutcome) -> FromDaemon {
         let settings = &self.estate.settings;
         let record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
+        let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
         if settings.hand_up_record {
-            return FromDaemon::Reported { error: None, record: record.to_json() };
+            return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };
         }
-        let written = report::write_own(settings, record);
-        FromDaemon::Reported { error: written.err().map(|error| format!("{error:#}")), record: None }
+        let error = report::write_own(settings, record).err().map(|error| format!("{error:#}"));
+        FromDaemon::Reported { error, record: None, uncompiled }
     }
 
     fn replace_holder(&mut self) {

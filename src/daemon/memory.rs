@@ -27,6 +27,29 @@ pub fn peak_resident_bytes() -> u64 {
     kilobytes(&status, "VmHWM:").unwrap_or(0)
 }
 
+/// Memory that could be had without swapping, and all there is, in bytes.
+pub fn available_and_total_bytes() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    Some((kilobytes(&text, "MemAvailable:")?, kilobytes(&text, "MemTotal:")?))
+}
+
+/// The directory of this process's control group of version 2.
+pub fn unified_control_group() -> Option<PathBuf> {
+    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let (root, path, _) =
+        membership.lines().filter_map(control_group_of).find(|group| group.2 == "memory.max")?;
+    Some(root.join(path.trim_start_matches('/')))
+}
+
+/// Gives freed memory back to the system, which glibc does by itself only at the end of its heap.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no conditions; other threads may allocate meanwhile.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Limits glibc's per-thread heaps: with dozens of threads they would hold many times what is in use.
 pub fn use_few_arenas() {
     #[cfg(target_env = "gnu")]

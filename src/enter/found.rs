@@ -26,6 +26,7 @@ use crate::cluster::{Cluster, ports};
 use crate::environment::{self, mounts::Mounts};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
+use crate::holder::failed::cannot;
 use crate::holder::fusermount;
 use crate::holder::ledger::Ledger;
 use crate::holder::messages::ToHolder;
@@ -188,6 +189,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         way_in,
         caller: caller.clone(),
         cache_bytes: site.cap_cache(request.cache_bytes, plan.nodes_here()),
+        daemon_cpus: request.daemon_cpus.clone(),
         absence_ttl_seconds: ABSENCE_TTL_SECONDS,
         log: request.log.clone(),
         log_level: request.log_level.clone(),
@@ -233,7 +235,8 @@ impl Attempt<'_> {
     fn make(&self, ward: &mut Ward) -> Result<(Task, Channel, Child), EnterError> {
         self.plan.check_identity(self.way)?;
         let (ours, theirs) = Channel::pair().map_err(failed(Step::Holder))?;
-        let holder = self.start_holder(&theirs).map_err(failed(Step::Holder))?;
+        let holder =
+            self.start_holder(&theirs).map_err(cannot("start the holder")).map_err(failed(Step::Holder))?;
         drop(theirs);
         let wrapper = rustix::process::getpid();
         if self.way == WayIn::Fusermount {
@@ -243,7 +246,9 @@ impl Attempt<'_> {
             let entered = if self.way == WayIn::Fusermount { Ok(()) } else { self.go_inside(&ours) };
             entered.err().unwrap_or_else(|| self.plan.become_command(wrapper))
         };
-        let task = Task::fork(&ward.signals, inside).map_err(failed(Step::Holder))?;
+        let task = Task::fork(&ward.signals, inside)
+            .map_err(cannot("start a process for COMMAND"))
+            .map_err(failed(Step::Holder))?;
         ward.place_canary();
         match ward.arrival(&task).map_err(failed(Step::Holder))? {
             Arrival::Inside => Ok((task, ours, holder)),
@@ -292,12 +297,12 @@ impl Attempt<'_> {
     }
 
     fn mount_and_start(&self, holder: &Channel, points: &mut Vec<PathBuf>) -> Result<(), EnterError> {
-        let (mount, talk) = (failed(Step::Fusermount), failed(Step::Holder));
+        let mount = failed(Step::Fusermount);
         let mut mount_at = |only_view, point: &Path, flags| {
             let mounted = fusermount::mount(point, views::no_exec_option(flags)).map_err(&mount)?;
             points.push(point.to_owned());
             let descriptors = [mounted.fuse.as_fd(), mounted.unmounter.as_fd()];
-            holder.send(&ToHolder::Mounted { only_view }, &descriptors).map_err(&talk)
+            inside::say(holder, &ToHolder::Mounted { only_view }, &descriptors)
         };
         if let Some(under) = &self.plan.mount_under {
             let flags =
@@ -308,8 +313,8 @@ impl Attempt<'_> {
                 mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
-        holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;
+        inside::say(holder, &ToHolder::Start { way_in: self.way }, &[])?;
         inside::await_start(holder)?;
-        holder.send(&ToHolder::Inside, &[]).map_err(talk)
+        inside::say(holder, &ToHolder::Inside, &[])
     }
 }

@@ -97,6 +97,8 @@ pub struct Request {
     pub shared: bool,
     /// `--local-nodes`.
     pub local: Option<LocalNodes>,
+    /// `--daemon-cpus`.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
     pub masked: Vec<String>,
 }
@@ -112,6 +114,7 @@ pub struct LocalNodes {
 
 /// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
 pub fn run(request: Request) -> ExitCode {
+    inherited::ignore_file_size_signal();
     ExitCode::from(match Plan::make(request) {
         Ok(plan) => run_planned(&plan),
         Err(failure) => fail(&failure),
@@ -148,9 +151,9 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
         Founded::NoWay(attempts) if plan.request.require => Err(Failure::NoWay { attempts }),
         Founded::NoWay(attempts) => {
             let why = failure::tell(&attempts);
-            plan.request
-                .talk
-                .warn(format_args!("running the command directly, no way to show a view: {why}"));
+            let remedy = failure::remedy(&attempts).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let talk = plan.request.talk;
+            talk.warn(format_args!("running the command directly, no way to show a view: {why}{remedy}"));
             direct::run(plan)
         }
     }

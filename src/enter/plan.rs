@@ -24,6 +24,7 @@ use super::task::die_with_wrapper;
 use super::views::{self, Choice, View};
 use super::{inherited, views::ViewError};
 use crate::cluster::{Cluster, ClusterError, named};
+use crate::holder::affinity;
 use crate::holder::estate::{Caller, WayIn};
 
 /// The decisions.
@@ -73,6 +74,9 @@ impl Plan {
         let (site, notes) = Site::load(SITE_FILE.as_ref())?;
         for note in notes {
             request.talk.warn(note);
+        }
+        if let Some(cpus) = &request.daemon_cpus {
+            affinity::check(cpus).map_err(Failure::Processors)?;
         }
         let named: Result<Vec<View>, ViewError> =
             request.views.iter().map(|path| View::open(path, "named by `--view`".to_owned())).collect();

@@ -25,7 +25,7 @@ use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
 use crate::holder::fusermount;
-use crate::holder::messages::{Farewell, FromHolder, ToHolder};
+use crate::holder::messages::{Farewell, FromHolder, ToHolder, Uncompiled};
 use crate::holder::namespaces::{mount_namespace_of, processes_inside};
 
 /// How long the farewell may take: the report's 5 s and a little.
@@ -168,6 +168,13 @@ impl Tenancy {
         }
         if let (Some(record), Some(launched)) = (farewell.record, &plan.launched) {
             let _ = launched.tell(&ToLauncher::Record(record));
+        }
+        if let Some(Uncompiled { modules, directory }) = farewell.uncompiled {
+            talk.warn(format_args!(
+                "{modules} modules have no bytecode, so every process compiles them again; remedy: \
+                 python3 -m compileall -q {}",
+                directory.display()
+            ));
         }
         if let Some(summary) = farewell.summary {
             self.see_the_end(farewell.mount_namespace)?;

@@ -74,6 +74,8 @@ pub struct Settings {
     pub caller: Caller,
     /// Bytes the cache may hold; `None`: chosen by the daemon from the machine's memory.
     pub cache_bytes: Option<u64>,
+    /// Processors for holder and daemon; `None`: all that the job may use.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
     /// File for the log of holder and daemon.
@@ -100,7 +102,7 @@ pub struct Settings {
     pub command: Vec<String>,
     /// Whether the report shows all arguments.
     pub record_args: bool,
-    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`, `openat2`, `pidfd`.
+    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`.
     pub masked: Vec<String>,
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::estate::WayIn;
+use super::failed::Failed;
 
 /// Bytes of the longest message: 64 KiB, far below the default send buffer of 208 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -38,9 +39,23 @@ pub enum FromDaemon {
         error: Option<String>,
         /// The node's record (`daemon::record`), if `Settings::hand_up_record` wants it.
         record: Option<serde_json::Value>,
+        /// Modules without bytecode, if they are many.
+        uncompiled: Option<Uncompiled>,
     },
+    /// It cannot serve, and ends.
+    Failed(Failed),
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
     Ended,
+}
+
+/// Modules that every process compiled anew, because the view cannot take their bytecode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Uncompiled {
+    /// How many, at least.
+    pub modules: usize,
+    /// Where to compile them: the innermost directory that holds them all, or most of them.
+    #[serde(with = "super::paths::one")]
+    pub directory: PathBuf,
 }
 
 /// What became of the tasks on this node, as `run.json` tells it.
@@ -100,6 +115,8 @@ pub enum ToHolder {
 pub enum FromHolder {
     /// Answer to [`ToHolder::Start`]: the daemon answers the kernel.
     Started,
+    /// To the founder: there will be no service. The holder ends.
+    Failed(Failed),
     /// Answer to [`ToHolder::Join`]. Descriptors: mount namespace, then user namespace, as the way needs.
     Welcome(Welcome),
     /// Answer to [`ToHolder::Join`]: the view is fading away, found another.
@@ -133,6 +150,8 @@ pub struct Farewell {
     pub report_error: Option<String>,
     /// The node's record, for the one who sums up, if `Settings::hand_up_record` wants it.
     pub record: Option<serde_json::Value>,
+    /// Modules without bytecode, if they are many: told once.
+    pub uncompiled: Option<Uncompiled>,
 }
 
 /// Figures of the node for the one line at the end.

@@ -115,6 +115,8 @@ counters! {
     MemoryCached = "memory.cached_bytes", "bytes";
     /// Largest resident memory of the daemon seen so far.
     MemoryPeakRss = "memory.peak_rss_bytes", "bytes";
+    /// Times the cache gave up memory because the node was short of it.
+    MemoryPressed = "memory.pressed", "events";
 
     /// Times a documented limit was hit (listing size, descriptors, requests in flight).
     LimitsHit = "limits.hit", "events";
