@@ -9,7 +9,7 @@ static_binary = target/static/$(host)/release/spinney
 help: ## list these commands
 	@awk -F ': ## ' '/^[a-z0-9]+: ## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, make a small Python environment once, import numpy from a view of it
+demo: ## build, make a small Python environment once, import numpy on four nodes from views of it
 	cargo build --release --locked
 	scripts/demo.sh target/release/spinney target/demo
 

@@ -12,6 +12,7 @@ pub mod error;
 pub mod host_list;
 pub mod identity;
 pub mod interfaces;
+pub mod job_key;
 pub mod local;
 pub mod named;
 pub mod ports;

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Cluster, NodeRank};
+use crate::cluster::Cluster;
 use crate::holder::channel::Channel;
 use crate::holder::messages::Summary;
 
@@ -48,11 +48,6 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// The node.
-    pub fn node(&self) -> NodeRank {
-        self.cluster.own
-    }
-
     /// Tells the launcher.
     ///
     /// # Errors

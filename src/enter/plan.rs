@@ -89,6 +89,7 @@ impl Plan {
         let cluster = cluster(&request, &job)?;
         let caller = caller()?;
         let name = name(&request, &views, mount_under.as_ref(), &job, caller.uid);
+        let name = cluster.iter().fold(name, of_node);
         let here = Here::find();
         let (choice, launched) = (None, None);
         Ok(Plan {
@@ -109,7 +110,7 @@ impl Plan {
 
     /// Makes this the plan of one wrapper out of the plan of all, which its launcher made.
     pub fn take_place(&mut self, launched: Launched) {
-        self.name = format!("{}-{}", self.name, launched.node());
+        self.name = of_node(self.name.clone(), &launched.cluster);
         self.job.rank = launched.task;
         self.cluster = Some(launched.cluster.clone());
         self.request.report = None; // the launcher writes it
@@ -212,6 +213,11 @@ fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, u
     parts.push(under.map_or(OsStr::new(""), |under| under.as_os_str()));
     parts.extend(views);
     job::rendezvous(uid, &parts)
+}
+
+/// Each node elects a founder of its own, also where several share a machine.
+fn of_node(name: String, cluster: &Cluster) -> String {
+    format!("{name}-{}", cluster.own)
 }
 
 fn caller() -> Result<Caller, std::io::Error> {

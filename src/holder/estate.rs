@@ -140,8 +140,7 @@ pub struct Manifest<Fd> {
     /// TCP sockets that other nodes connect to, listening, all on one of `cluster::ports_of`; none without a cluster,
     /// or if all ports were taken.
     pub node_listeners: Vec<Fd>,
-    /// memfd: the 32 bytes that the nodes of a cluster on one machine know each other by. Other clusters have their
-    /// key elsewhere.
+    /// memfd: the key of a cluster on one machine (`cluster::job_key`). Other clusters have theirs elsewhere.
     pub job_key: Option<Fd>,
     /// This process's end of the socket pair between holder and daemon.
     pub peer: Fd,

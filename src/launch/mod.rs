@@ -12,15 +12,13 @@
 mod crew;
 mod figures;
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{MemfdFlags, SealFlags};
 
-use crate::cluster::{Cluster, NodeRank};
+use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::daemon::record::Record;
 use crate::daemon::report;
 use crate::enter::failure::Failure;
@@ -37,9 +35,6 @@ use figures::Figures;
 
 /// Tasks of one launcher at most: 4,096. Each is three small processes on this machine.
 pub const TASKS_MAX: u32 = 4096;
-
-/// Bytes of the key that the nodes know each other by: 256 bits.
-const KEY_BYTES: usize = 32;
 
 /// `spinney run --local-nodes`: ends as the first task that did not end with 0.
 pub fn run(request: Request, nodes: LocalNodes) -> ExitCode {
@@ -59,7 +54,7 @@ fn launch(request: Request, nodes: LocalNodes) -> Result<End, Failure> {
     }
     found::try_outputs(&plan)?;
     let (line, theirs) = Channel::pair()?;
-    let mut launcher = Launcher { plan, nodes, cluster: unique_here("local"), key: job_key()?, theirs };
+    let mut launcher = Launcher { plan, nodes, cluster: unique_here("local"), key: job_key::make()?, theirs };
     let mut ward = Ward::begin()?;
     let crew = Crew::start(nodes, &ward.signals, |place| launcher.become_wrapper(place))?;
     let Launcher { plan, .. } = launcher;
@@ -165,34 +160,5 @@ fn report(plan: &Plan, nodes: LocalNodes, end: End, records: Vec<Record>) {
     };
     if let Err(error) = report::write(directory, &report::merge(&run, records)) {
         plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));
-    }
-}
-
-/// A new key, in memory that only descriptors lead to: it is in no file, no argument and no variable.
-fn job_key() -> io::Result<OwnedFd> {
-    let memory = rustix::fs::memfd_create("spinney-key", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut key = [0; KEY_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut key)?;
-    File::from(memory.try_clone()?).write_all(&key)?;
-    let fixed = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memory, fixed)?;
-    Ok(memory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::FileExt;
-
-    #[test]
-    fn each_key_is_new_and_cannot_be_changed() {
-        let read = |memory: &OwnedFd| {
-            let mut key = [0; KEY_BYTES];
-            File::from(memory.try_clone().unwrap()).read_exact_at(&mut key, 0).unwrap();
-            key
-        };
-        let (one, other) = (job_key().unwrap(), job_key().unwrap());
-        assert_ne!(read(&one), read(&other));
-        assert!(File::from(one.try_clone().unwrap()).write_all_at(b"x", 0).is_err());
     }
 }

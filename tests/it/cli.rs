@@ -23,7 +23,7 @@ fn completions_and_the_manual_page_know_every_flag_of_run() {
         let output = output(&mut scene.spinney(words));
         assert!(output.status.success(), "{words:?}");
         let text = text(&output.stdout).replace("\\-", "-");
-        for flag in ["mount-under", "require", "cache-bytes", "record-args", "log-level", "report"] {
+        for flag in ["mount-under", "require", "cache-bytes", "local-nodes", "hosts", "log-level", "report"] {
             assert!(text.contains(flag), "{words:?} lacks --{flag}");
         }
         assert!(!text.contains("daemon-process"), "{words:?} tells of what is no user's business");
