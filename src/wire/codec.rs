@@ -402,13 +402,13 @@ mod tests {
 
         #[test]
         fn a_body_that_is_cut_or_goes_on_is_not_taken(entry in any_entry(), listing in any_listing(), cut in any::<prop::sample::Index>()) {
-            for body in [encode_entry(&entry), encode_listing(&root(), &listing, &[]).unwrap()] {
-                let shorter = &body[..cut.index(body.len())];
-                prop_assert!(decode_entry(shorter).is_err());
-                prop_assert!(decode_listing(&root(), shorter).is_err());
-                let longer = [&body[..], b"\0"].concat();
-                prop_assert!(decode_entry(&longer).is_err() && decode_listing(&root(), &longer).is_err());
-            }
+            // Each by its own decoder: a body does not say what it is, the question does.
+            let body = encode_entry(&entry);
+            prop_assert!(decode_entry(&body[..cut.index(body.len())]).is_err());
+            prop_assert!(decode_entry(&[&body[..], b"\0"].concat()).is_err());
+            let body = encode_listing(&root(), &listing, &[]).unwrap();
+            prop_assert!(decode_listing(&root(), &body[..cut.index(body.len())]).is_err());
+            prop_assert!(decode_listing(&root(), &[&body[..], b"\0"].concat()).is_err());
         }
 
         #[test]
