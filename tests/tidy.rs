@@ -59,6 +59,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("view", &["file"]),
     ("cache", &["file"]),
     ("storage", &["file"]),
+    ("wire", &["cluster", "file"]),
+    ("cluster", &[]),
     ("file", &[]),
     ("profile", &[]),
     ("environment", &[]),

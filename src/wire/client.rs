@@ -22,7 +22,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::answer::refusal_of;
 use super::channel::{self, Heard};
@@ -308,7 +308,7 @@ impl Connections {
             Question::Record(record) => (Head::Record, Bytes::from(record)),
             question => (Head::Question(question), Bytes::new()),
         };
-        let slot = self.slots.acquire().await.expect("it is never closed");
+        let slot = self.slot().await;
         let (answer, sender) = self.send(&head, body).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), limit).collect().await;
@@ -340,7 +340,7 @@ impl Connections {
             return Err(self.too_large());
         }
         let mut frames = Frames::expecting(range.version, range.first, range.count);
-        let _slot = self.slots.acquire().await.expect("it is never closed");
+        let _slot = self.slot().await;
         let (answer, sender) = self.send(&Head::Blocks(range), Bytes::new()).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             return Err(AskError::Refused(refusal_of(answer.status())));
@@ -364,6 +364,15 @@ impl Connections {
 
     fn corrupt(&self) {
         self.caller.recorder.count(Counter::FaultsChecksums);
+    }
+
+    /// A place among the questions under way.
+    async fn slot(&self) -> SemaphorePermit<'_> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return slot;
+        }
+        self.caller.recorder.count(Counter::LimitsHit);
+        self.slots.acquire().await.expect("it is never closed")
     }
 
     fn too_large(&self) -> AskError {

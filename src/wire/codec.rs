@@ -352,3 +352,105 @@ enum WireError {
     NotListed { errno: Option<i32> },
     Full,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::ViewId;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    fn root() -> FilePath {
+        FilePath::from_relative(ViewId::new(2), b"lib")
+    }
+
+    prop_compose! {
+        fn any_entry()(inode: u64, mode: u32, size: u64, seconds: i64, nanoseconds: u32, target in proptest::option::of(vec(1u8.., 1..50)), settled: bool) -> Entry {
+            let time = Timestamp { seconds, nanoseconds };
+            let attributes = Attributes {
+                inode, mode, links: 1, uid: 2, gid: u32::MAX, device: 4, block_size: 5, size, blocks: 6,
+                accessed: time, modified: time, changed: time,
+            };
+            Entry { attributes, target: target.map(Vec::into_boxed_slice), settled }
+        }
+    }
+
+    prop_compose! {
+        fn any_listing()(rows in btree_map(vec(b'0'..=255, 1..30), (any::<u64>(), any::<u8>(), proptest::option::of(any_entry())), 0..40), settled: bool) -> Listing {
+            let row = |(name, (inode, kind, entry)): (Vec<u8>, (u64, u8, Option<Entry>))| {
+                ListingEntry { name: name.into(), inode, kind, entry: entry.map(Arc::new) }
+            };
+            Listing::new(rows.into_iter().map(row).collect(), settled)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_and_listings_survive_the_way(entry in any_entry(), listing in any_listing(), mut below in any_listing()) {
+            prop_assert_eq!(&decode_entry(&encode_entry(&entry)).unwrap(), &entry);
+            below.settled = true;
+            let below = Arc::new(below);
+            let riding = [
+                (root().join(b"a").join(b"b"), below.clone()),
+                (FilePath::from_relative(ViewId::new(2), b"libs/a"), below.clone()), // beside it: does not ride
+            ];
+            let body = encode_listing(&root(), &listing, &riding).unwrap();
+            let (back, rode) = decode_listing(&root(), &body).unwrap();
+            prop_assert_eq!(&*back, &listing);
+            prop_assert_eq!(rode, &riding[..1]);
+        }
+
+        #[test]
+        fn a_body_that_is_cut_or_goes_on_is_not_taken(entry in any_entry(), listing in any_listing(), cut in any::<prop::sample::Index>()) {
+            // Each by its own decoder: a body does not say what it is, the question does.
+            let body = encode_entry(&entry);
+            prop_assert!(decode_entry(&body[..cut.index(body.len())]).is_err());
+            prop_assert!(decode_entry(&[&body[..], b"\0"].concat()).is_err());
+            let body = encode_listing(&root(), &listing, &[]).unwrap();
+            prop_assert!(decode_listing(&root(), &body[..cut.index(body.len())]).is_err());
+            prop_assert!(decode_listing(&root(), &[&body[..], b"\0"].concat()).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..300), flipped in any_listing(), at in any::<prop::sample::Index>(), with: u8) {
+            let mut body = encode_listing(&root(), &flipped, &[]).unwrap();
+            let at = at.index(body.len());
+            body[at] = with;
+            for bytes in [&bytes, &body] {
+                let _ = (decode_hello(bytes), decode_entry(bytes), decode_usage(bytes), decode_error(bytes));
+                if let Ok((listing, riding)) = decode_listing(&root(), bytes) {
+                    let names = riding.iter().flat_map(|(_, listing)| listing.iter()).chain(listing.iter());
+                    prop_assert!(names.map(|row| &row.name).all(|name| is_name(name)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_in_a_directory_are_not_taken() {
+        for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0", &[b'x'; NAME_BYTES_MAX + 1]] {
+            let row = ListingEntry { name: name.into(), inode: 1, kind: 8, entry: None };
+            let listing = Listing::new(vec![row], true);
+            let body = encode_listing(&root(), &listing, &[]).unwrap();
+            assert_eq!(decode_listing(&root(), &body), Err(Malformed), "{name:?}");
+            let fine = Arc::new(Listing::default());
+            let riding = [(FilePath::from_relative(ViewId::new(2), &[b"lib/", name].concat()), fine)];
+            let body = encode_listing(&root(), &Listing::default(), &riding).unwrap();
+            let taken = decode_listing(&root(), &body);
+            assert!(taken.is_err() || name == b"a/b", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_unsettled_listing_may_not_ride() {
+        let riding = [(root().join(b"a"), Arc::new(Listing::new(Vec::new(), false)))];
+        let body = encode_listing(&root(), &Listing::default(), &riding).unwrap();
+        assert_eq!(decode_listing(&root(), &body), Err(Malformed));
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory() {
+        // A settled listing that claims 2^32 rows and ends there.
+        assert_eq!(decode_listing(&root(), &[1, 0xff, 0xff, 0xff, 0xff, 0x0f]), Err(Malformed));
+    }
+}

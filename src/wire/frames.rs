@@ -149,3 +149,83 @@ impl Frames {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::BLOCK_BYTES;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn version() -> Version {
+        Version { size: BLOCK_BYTES + 100, ..Version::default() }
+    }
+
+    /// Takes `bytes` in pieces of these lengths, again and again.
+    fn take(bytes: &[u8], pieces: &[usize], count: u32) -> (Vec<Arc<Block>>, Result<(), AskError>) {
+        let mut frames = Frames::expecting(version(), BlockIndex(0), count);
+        let (mut blocks, mut left) = (Vec::new(), bytes);
+        for length in pieces.iter().cycle() {
+            let (mut piece, after) = left.split_at((*length).min(left.len()));
+            left = after;
+            loop {
+                match frames.next(&mut piece) {
+                    Ok(Some(block)) => blocks.push(block),
+                    Ok(None) => break,
+                    Err(error) => return (blocks, Err(error)),
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        (blocks, frames.outcome())
+    }
+
+    fn two_blocks() -> Vec<u8> {
+        let frame = |length: usize| {
+            let block = Block::new((0..length).map(|i| (i % 253) as u8).collect());
+            [&head_of_block(&block)[..], &block].concat()
+        };
+        [frame(BLOCK_BYTES as usize), frame(100)].concat()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn blocks_come_out_whole_however_their_bytes_arrive(pieces in vec(1usize..40_000, 1..8)) {
+            let (blocks, outcome) = take(&two_blocks(), &pieces, 2);
+            prop_assert!(outcome.is_ok());
+            prop_assert_eq!(blocks.iter().map(|block| block.len()).collect::<Vec<_>>(), [BLOCK_BYTES as usize, 100]);
+        }
+
+        #[test]
+        fn no_flipped_bit_and_no_cut_gives_another_block(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let (good, _) = take(&two_blocks(), &[9000], 2);
+            let mut bytes = two_blocks();
+            let at = at.index(bytes.len());
+            for (blocks, outcome) in [take(&bytes[..at], &[9000], 2), {
+                bytes[at] ^= 1 << bit;
+                take(&bytes, &[9000], 2)
+            }] {
+                prop_assert!(matches!(outcome, Err(AskError::Corrupt)));
+                prop_assert!(blocks.iter().zip(&good).all(|(a, b)| a[..] == b[..]) && blocks.len() < 2);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), pieces in vec(1usize..50, 1..4)) {
+            let _ = take(&bytes, &pieces, 3);
+        }
+    }
+
+    #[test]
+    fn what_storage_said_ends_the_answer() {
+        let said = error_frame(&FetchError::Stale);
+        assert!(matches!(take(&said, &[3], 2).1, Err(AskError::Fetch(FetchError::Stale))));
+        let more = [&said[..], &two_blocks()].concat();
+        assert!(matches!(take(&more, &[5000], 2).1, Err(AskError::Corrupt)), "something follows");
+        assert!(matches!(take(&[], &[1], 1).1, Err(AskError::Corrupt)), "nothing came");
+    }
+}

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use hyper::{Method, Request};
 
 use super::codec::is_relative_path;
@@ -97,6 +97,8 @@ impl Asked {
         let mut request = Request::new(body);
         *request.uri_mut() = self.target()?.try_into().map_err(|_| Refusal::TooLarge)?;
         let headers = request.headers_mut();
+        // HTTP/1.1 demands one; nodes have no name that matters.
+        headers.insert(HOST, HeaderValue::from_static("spinney"));
         headers.insert(FROM, HeaderValue::from(self.from.get()));
         if let Some(to) = self.to {
             headers.insert(TO, HeaderValue::from(to.get()));

@@ -62,7 +62,7 @@ pub enum KeyError {
     )]
     Variable,
     /// Others can read the file.
-    #[error("others may read the key `{}`\nhint: remove it so that a new one is made, then `chmod 600` keeps it", .0.display())]
+    #[error("others may read the key `{}`\nhint: remove it so that a new one is made; if nobody has read it, `chmod 600` will do", .0.display())]
     Readable(PathBuf),
     /// It belongs to somebody else, or is not a plain file.
     #[error("`{}` is not a file of yours\nhint: remove it so that a key is made", .0.display())]

@@ -1,7 +1,6 @@
 //! Every limit of the wire, in one place. docs/WIRE.md shows the same table.
 //!
-//! Hitting one is counted as `limits.hit`, unless it is the number of blocks or bytes in one question, which
-//! the asker knows.
+//! Hitting one is counted as `limits.hit` if a question or connection is refused or has to wait for it.
 //!
 //! Not here: how long a silent peer is waited for (`tree`).
 

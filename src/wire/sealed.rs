@@ -2,8 +2,9 @@
 //!
 //! Both ends prove in a challenge and response that they know the key, which never travels. From both challenges
 //! follow two keys, one per direction. Then each piece of the stream is `length (4 bytes, big-endian), bytes,
-//! MAC (16 bytes)`. The MAC is AES-128-GMAC over length and bytes with the number of the piece as nonce, so a
-//! piece that is changed, left out, repeated, reordered or sent back to where it came from ends the connection.
+//! MAC (16 bytes)`. The MAC is Poly1305 over length and bytes under a key of its own for each piece, which ChaCha20
+//! makes of the direction's key and the piece's number (RFC 8439 with nothing to encrypt). So a piece that is
+//! changed, left out, repeated, reordered or sent back to where it came from ends the connection.
 //!
 //! Invariant: no byte is handed on before its MAC was checked, and no more than one piece is held.
 //!
@@ -13,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, hmac};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -55,9 +56,9 @@ pub(super) struct Sealed<S> {
 
 #[derive(Default)]
 struct Incoming {
-    /// The piece that is arriving, or, once checked, being handed out.
+    /// The piece that is arriving, or, once checked, being handed out; behind it at most the next one's length.
     bytes: Vec<u8>,
-    /// Bytes of it that have arrived.
+    /// How many have arrived.
     filled: usize,
     /// What is still to be handed out; empty until the piece was checked.
     ready: std::ops::Range<usize>,
@@ -138,7 +139,7 @@ fn keys(key: &hmac::Key, end: End, client: &[u8; 32], server: &[u8; 32]) -> Keys
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"spinney seal 1").extract(fresh.as_ref());
     let direction = |name: &[u8]| {
         let about = [name];
-        let okm = secret.expand(&about, &AES_128_GCM).expect("16 bytes are within one block");
+        let okm = secret.expand(&about, &CHACHA20_POLY1305).expect("32 bytes are within one block");
         LessSafeKey::new(UnboundKey::from(okm))
     };
     let (asks, answers) = (direction(b"client to server"), direction(b"server to client"));
@@ -175,10 +176,17 @@ impl Incoming {
         into.put_slice(&self.bytes[self.ready.start..self.ready.start + count]);
         self.ready.start += count;
         if self.ready.is_empty() {
-            self.filled = 0;
-            if self.bytes.capacity() > IDLE_BYTES_MAX {
-                self.bytes = Vec::new();
-            }
+            let end = self.ready.end + MAC_BYTES;
+            self.bytes.copy_within(end..self.filled, 0);
+            self.filled -= end;
+        }
+    }
+
+    /// Gives memory back while nothing arrives.
+    fn rest(&mut self) {
+        if self.filled < LENGTH_BYTES && self.bytes.capacity() > IDLE_BYTES_MAX {
+            self.bytes.truncate(LENGTH_BYTES);
+            self.bytes.shrink_to_fit();
         }
     }
 
@@ -194,9 +202,10 @@ impl Incoming {
         }
     }
 
-    fn check(&mut self, key: &LessSafeKey) -> io::Result<()> {
-        let end = self.filled - MAC_BYTES;
-        let mut mac: [u8; MAC_BYTES] = self.bytes[end..self.filled].try_into().expect("16 bytes");
+    /// Checks the piece that takes the first `length` bytes, length and MAC included.
+    fn check(&mut self, length: usize, key: &LessSafeKey) -> io::Result<()> {
+        let end = length - MAC_BYTES;
+        let mut mac: [u8; MAC_BYTES] = self.bytes[end..length].try_into().expect("16 bytes");
         key.open_in_place(nonce(self.pieces), Aad::from(&self.bytes[..end]), &mut mac)
             .map_err(|_| broken("a piece whose MAC does not match"))?;
         self.pieces += 1;
@@ -214,15 +223,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Sealed<S> {
         let Sealed { stream, keys, incoming, .. } = &mut *self;
         while incoming.ready.is_empty() {
             let wanted = incoming.wanted()?;
-            if incoming.filled == wanted && wanted > LENGTH_BYTES {
-                incoming.check(&keys.receiving)?;
+            if incoming.filled >= wanted && wanted > LENGTH_BYTES {
+                incoming.check(wanted, &keys.receiving)?;
                 break;
             }
-            if incoming.bytes.len() < wanted {
-                incoming.bytes.resize(wanted, 0);
+            // With the length of the next piece, so that a stream of them takes one read each.
+            let room = if wanted > LENGTH_BYTES { wanted + LENGTH_BYTES } else { wanted };
+            if incoming.bytes.len() < room {
+                incoming.bytes.resize(room, 0);
             }
-            let mut room = ReadBuf::new(&mut incoming.bytes[incoming.filled..wanted]);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut room))?;
+            let mut room = ReadBuf::new(&mut incoming.bytes[incoming.filled..room]);
+            let polled = Pin::new(&mut *stream).poll_read(context, &mut room);
+            if polled.is_pending() {
+                incoming.rest();
+                return Poll::Pending;
+            }
+            ready!(polled)?;
             match room.filled().len() {
                 0 if incoming.filled == 0 => return Poll::Ready(Ok(())),
                 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -247,9 +263,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sealed<S> {
         }
         outgoing.written = 0;
         outgoing.bytes.clear();
-        if outgoing.bytes.capacity() > IDLE_BYTES_MAX {
-            outgoing.bytes = Vec::new();
-        }
         Poll::Ready(Ok(()))
     }
 
@@ -301,6 +314,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sealed<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(context))?;
+        if self.outgoing.bytes.capacity() > IDLE_BYTES_MAX {
+            self.outgoing.bytes = Vec::new();
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -211,6 +211,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, number:
     let connection = http1::Builder::new()
         .max_buf_size(SERVER_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(channel), service);
     if let Err(error) = connection.await {
         tracing::debug!(%from, %error, "a connection ended");

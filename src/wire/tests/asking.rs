@@ -156,7 +156,7 @@ fn more_questions_than_connections_wait_their_turn() {
         wait(answer).unwrap();
     }
     assert!(scene.server.as_ref().unwrap().connections() <= 1 + limits::CONNECTIONS_PER_PEER_MAX);
-    assert_eq!(scene.recorder.get(Counter::LimitsHit), 0);
+    assert!(scene.recorder.get(Counter::LimitsHit) > 0, "it is counted");
 }
 
 #[test]

@@ -16,9 +16,8 @@ fn refused(identity: &Identity, scene: &Scene) -> bool {
 fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut said = Vec::new();
-    match stream.read_to_end(&mut said) {
-        Err(error) => assert!(error.kind() == io::ErrorKind::ConnectionReset, "it stays open: {error}"),
-        Ok(_) => {}
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert!(error.kind() == io::ErrorKind::ConnectionReset, "it stays open: {error}");
     }
     said
 }
@@ -270,7 +269,8 @@ fn a_block_with_wrong_bytes_is_counted_and_not_handed_on() {
 fn a_changed_repeated_or_reflected_piece_ends_a_connection_on_a_trusted_fabric() {
     // Between both ends stands somebody who changes what passes; the first question's piece is number 3 of the
     // way there: after greeting and proof.
-    let cases: [(&str, fn(Vec<u8>) -> Vec<u8>); 3] = [
+    type Change = fn(Vec<u8>) -> Vec<u8>;
+    let cases: [(&str, Change); 3] = [
         ("changed", |mut piece| {
             piece[8] ^= 1;
             piece
