@@ -11,6 +11,8 @@
 //! | [`fuse`] | the kernel's protocol |
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
+//! | [`tree`] | who asks whom, who replaces a dead parent |
+//! | [`cluster`] | who the nodes are |
 //! | [`storage`] | reading the shared file system |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
@@ -19,6 +21,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod doctor;
 pub mod enter;
@@ -28,4 +31,5 @@ pub mod fuse;
 pub mod holder;
 pub mod profile;
 pub mod storage;
+pub mod tree;
 pub mod view;

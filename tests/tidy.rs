@@ -41,6 +41,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),
+    ("tree", &["cluster", "file"]),
+    ("cluster", &[]),
     ("storage", &["file"]),
     ("file", &[]),
     ("profile", &[]),
