@@ -12,8 +12,8 @@
 //! | [`fuse`] | the kernel's protocol |
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
+//! | [`tree`] | who asks whom, who replaces a dead parent |
 //! | [`wire`] | questions and answers between nodes |
-//! | [`cluster`] | who the nodes are |
 //! | [`storage`] | reading the shared file system |
 //! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |

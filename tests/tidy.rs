@@ -58,6 +58,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),
+    ("tree", &["cluster", "file"]),
+    ("cluster", &[]),
     ("storage", &["file"]),
     ("wire", &["cluster", "file"]),
     ("cluster", &[]),

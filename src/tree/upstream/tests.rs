@@ -188,7 +188,7 @@ proptest! {
     #[test]
     fn whoever_is_asked_has_a_lower_place(
         n_nodes in 1u32..5_000, shards in 1u16..=32, fan_out in 1u16..9, rank: u32, seed: u64,
-        events in proptest::collection::vec((0usize..6, 0usize..40, 0u64..4_000), 0..300),
+        events in proptest::collection::vec((0usize..6, 0usize..40, 0u64..4_000), 0..60),
     ) {
         let shape = Shape::chosen(n_nodes, Some(shards), Some(fan_out));
         let own = NodeRank::new(rank % n_nodes);
