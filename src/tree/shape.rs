@@ -293,7 +293,8 @@ mod tests {
                 shape.shards().filter(|s| shape.children(*s, NodeRank::new(rank)).next().is_some()).count()
             };
             // One of many, so that it does not take long.
-            let twice = (0..n_nodes).step_by(1 + n_nodes as usize / 5_000).filter(|rank| trees(*rank) > 1).count();
+            let twice =
+                (0..n_nodes).step_by(1 + n_nodes as usize / 5_000).filter(|rank| trees(*rank) > 1).count();
             assert!(twice <= 8, "{n_nodes} nodes: {twice} interior in two trees");
         }
     }
