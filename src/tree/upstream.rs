@@ -78,7 +78,7 @@ pub enum Route {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The connection that [`Action::Connect`] asked for stands, authenticated.
+    /// The connection that [`Action::Connect`] asked for stands, authenticated. Not for one that was given up since.
     Connected(NodeRank),
     /// It could not be made, for whatever reason.
     ConnectFailed(NodeRank),
