@@ -58,7 +58,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fuse", &["file", "view"]),
     ("view", &["file"]),
     ("cache", &["file"]),
-    ("tree", &["cluster", "file"]),
+    ("tree", &["cluster", "file", "wire"]),
     ("cluster", &[]),
     ("storage", &["file"]),
     ("wire", &["cluster", "file"]),

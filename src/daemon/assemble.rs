@@ -6,6 +6,7 @@
 //! fuse      kernel protocol <-> calls
 //! view      names, node ids, attributes
 //! cache     listings, absences, blocks this node already has
+//! tree      the nodes above this one, if there are any
 //! storage   the job's files
 //! ```
 //!
