@@ -112,6 +112,8 @@ pub struct Upstream {
     shards: Vec<Way>,
     actions: Vec<Action>,
     due: Duration,
+    /// When a shard is due for another stage, whatever the peers do.
+    stages_due: Duration,
 }
 
 /// The way in one shard.
@@ -151,37 +153,38 @@ impl Upstream {
             route: None,
         };
         let shards = shape.shards().map(way).collect();
-        let peers = Peers::new(seed ^ u64::from(own.get()), now + GRACE_UNHEARD);
-        let mut upstream = Upstream { shape, own, peers, shards, actions: Vec::new(), due: Duration::MAX };
+        let peers = Peers::new(seed ^ u64::from(own.get()));
+        let (due, stages_due) = (now, now);
+        let mut upstream = Upstream { shape, own, peers, shards, actions: Vec::new(), due, stages_due };
         upstream.decide(now);
+        upstream.due = upstream.peers.act(now, &mut upstream.actions).min(upstream.stages_due);
         upstream
     }
 
     /// Tells what happened at `now`.
     pub fn on(&mut self, event: Event, now: Duration) {
-        match event {
-            Event::Connected(rank) => {
-                if !self.peers.connected_now(rank, now) {
-                    self.actions.push(Action::Drop(rank));
-                    return;
-                }
-                for way in self.shards.iter_mut().filter(|way| way.ancestors.contains(&rank)) {
-                    way.heard = true;
-                }
-            }
+        // A try in vain and most ticks change no route, and there are many of them.
+        let changed = match event {
+            Event::Connected(rank) => self.connected(rank, now),
             Event::ConnectFailed(rank) | Event::Lost(rank) => self.peers.down(rank, now),
             Event::Heard(rank) => {
                 if !self.peers.heard(rank, now) {
                     return;
                 }
+                true
             }
             Event::Corrupt(rank) => {
                 self.peers.corrupt(rank, now);
                 self.actions.push(Action::Drop(rank));
+                true
             }
-            Event::Tick => {}
+            Event::Tick => false,
+        };
+        let expired = self.peers.expire(now, &mut self.actions);
+        if changed || expired || now >= self.stages_due {
+            self.decide(now);
         }
-        self.decide(now);
+        self.due = self.peers.act(now, &mut self.actions).min(self.stages_due);
     }
 
     /// What to do since this was last asked, in order.
@@ -203,8 +206,19 @@ impl Upstream {
         self.due
     }
 
+    fn connected(&mut self, rank: NodeRank, now: Duration) -> bool {
+        if !self.peers.connected_now(rank, now) {
+            self.actions.push(Action::Drop(rank));
+            return false;
+        }
+        for way in self.shards.iter_mut().filter(|way| way.ancestors.contains(&rank)) {
+            way.heard = true;
+        }
+        true
+    }
+
+    /// Finds the route of each shard anew, and whom it would rather ask.
     fn decide(&mut self, now: Duration) {
-        self.peers.expire(now, &mut self.actions);
         self.peers.forget_wants();
         let mut due = Duration::MAX;
         for way in &mut self.shards {
@@ -214,7 +228,7 @@ impl Upstream {
                 self.actions.push(Action::Moved(way.shard));
             }
         }
-        self.due = self.peers.act(now, &mut self.actions).min(due);
+        self.stages_due = due;
     }
 }
 

@@ -16,7 +16,7 @@ pub const NEVER: Micros = Micros::MAX;
 /// What kind of trouble a run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nodes start up to 5 s apart, and that is all.
+    /// Nodes start at most 5 s apart, and that is all.
     None,
     /// Storage needs 20 s for one thing.
     SlowStorage,
@@ -72,11 +72,16 @@ impl Scenario {
             _ => (None, None),
         };
         let shape = Shape::chosen(n_nodes, shards, fan_out);
+        // How far apart they start: mostly little, since all the time until a parent is there is spent trying.
+        let apart = match n_nodes {
+            ..=512 => [20 * MILLI, 300 * MILLI, 5 * SECOND][random.below(3) as usize],
+            _ => [20 * MILLI, 300 * MILLI][random.below(2) as usize],
+        };
         let things = if n_nodes <= 512 { random.between(1, 6) } else { 4 } as usize;
         let mut scenario = Scenario {
             shape,
             things,
-            starts: (0..n_nodes).map(|_| random.below(5 * SECOND)).collect(),
+            starts: (0..n_nodes).map(|_| random.below(apart)).collect(),
             faults: Vec::new(),
             calm_from: 0,
             corrupts: vec![false; n_nodes as usize],
@@ -94,7 +99,7 @@ impl Scenario {
             Trouble::None => {}
             Trouble::SlowStorage => self.storage_micros[0] = 20 * SECOND,
             Trouble::LateStarters => {
-                for _ in 0..n_nodes.div_ceil(8) {
+                for _ in 0..n_nodes.div_ceil(8).min(256) {
                     self.starts[random.below(n_nodes.into()) as usize] = random.below(40 * SECOND);
                 }
             }
