@@ -122,13 +122,13 @@ impl Scenario {
             Trouble::Partition => {
                 let from = random.below(n_nodes.into()) as u32;
                 let to = from + random.between(1, u64::from(n_nodes) / 2 + 1) as u32;
-                let at = random.below(8 * SECOND);
+                let at = random.below(4 * SECOND);
                 let until = at + random.between(100 * MILLI, 20 * SECOND);
                 self.faults.push((at, Fault::Cut { from, to, until }));
             }
             Trouble::Silence => {
                 for _ in 0..random.between(1, u64::from(n_nodes) / 8 + 1) {
-                    let at = random.below(8 * SECOND);
+                    let at = random.below(4 * SECOND);
                     let until = at + random.between(100 * MILLI, 10 * SECOND);
                     self.faults.push((at, Fault::Hang { node: random.below(n_nodes.into()) as u32, until }));
                 }
@@ -152,7 +152,7 @@ impl Scenario {
     }
 
     fn kill(&mut self, node: u32, pause: Micros, random: &mut Random) {
-        let at = random.below(8 * SECOND);
+        let at = random.below(4 * SECOND);
         let quietly = random.one_in(2);
         let back = at.saturating_add(pause);
         self.faults.push((at, Fault::Kill { node, back, quietly }));
