@@ -18,9 +18,9 @@ pub const NEVER: Micros = Micros::MAX;
 pub enum Trouble {
     /// Nodes start at most 5 s apart, and that is all.
     None,
-    /// Storage needs 20 s for one thing.
+    /// Storage needs 10 s for one thing.
     SlowStorage,
-    /// Some nodes start up to 40 s late.
+    /// Some nodes start up to 20 s late.
     LateStarters,
     /// Up to a third of the nodes die for good; of some the others hear an end of file, of some nothing.
     Deaths,
@@ -97,10 +97,10 @@ impl Scenario {
         let n_nodes = self.shape.n_nodes();
         match trouble {
             Trouble::None => {}
-            Trouble::SlowStorage => self.storage_micros[0] = 20 * SECOND,
+            Trouble::SlowStorage => self.storage_micros[0] = 10 * SECOND,
             Trouble::LateStarters => {
                 for _ in 0..n_nodes.div_ceil(8).min(256) {
-                    self.starts[random.below(n_nodes.into()) as usize] = random.below(40 * SECOND);
+                    self.starts[random.below(n_nodes.into()) as usize] = random.below(20 * SECOND);
                 }
             }
             Trouble::Deaths => {

@@ -467,6 +467,7 @@ impl<'a> World<'a> {
         this.life += 1;
         this.gone = back == NEVER;
         this.upstream = None;
+        this.hangs_until = 0;
         this.stopped = this.stopped.min(self.now);
         this.up.clear();
         this.trying.clear();
