@@ -49,6 +49,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Between two tries of an ancestor further up, at most. See [`pause`].
 const PAUSE_ANCESTOR_MAX: Duration = Duration::from_secs(2);
 
+/// Nearest ancestors that are tried, beside the root: 16, which are all there are in trees of 100,000 nodes with two
+/// children or more. A chain has as many as it has nodes.
+const ANCESTORS_MAX: usize = 16;
+
 /// Nodes of a job that may ask storage in the first stage, beside the roots: 32, shared out among the shards.
 const STAND_INS: u32 = 32;
 
@@ -121,7 +125,7 @@ pub struct Upstream {
 struct Way {
     shard: Shard,
     place: u32,
-    /// Parent first, root last.
+    /// Parent first, root last, at most [`ANCESTORS_MAX`] and the root.
     ancestors: Box<[NodeRank]>,
     /// An ancestor has been connected at some time.
     heard: bool,
@@ -145,7 +149,7 @@ impl Upstream {
         let way = |shard| Way {
             shard,
             place: shape.place(shard, own),
-            ancestors: shape.ancestors(shard, own).collect(),
+            ancestors: ancestors(&shape, shard, own),
             heard: false,
             orphan_since: None,
             stage: 0,
@@ -345,12 +349,19 @@ impl Way {
     }
 }
 
+fn ancestors(shape: &Shape, shard: Shard, own: NodeRank) -> Box<[NodeRank]> {
+    let root = shape.root(shard);
+    let near: Vec<NodeRank> = shape.ancestors(shard, own).take(ANCESTORS_MAX).collect();
+    let far = near.last().is_some_and(|last| *last != root).then_some(root);
+    near.into_iter().chain(far).collect()
+}
+
 /// Between two tries of the ancestor that is `distance` above the parent.
 ///
 /// It has more descendants by a factor of the fan-out with each level, so each of them tries it more rarely by as much:
-/// a root whose whole job waits for it is not run over.
+/// a root whose whole job waits for it is not run over. At least by two, so that a chain is not tried as a whole.
 fn pause(shape: &Shape, distance: u32) -> Duration {
-    let factor = u32::from(shape.fan_out()).saturating_pow(distance).min(1_000);
+    let factor = u32::from(shape.fan_out()).max(2).saturating_pow(distance).min(1_000);
     (PAUSE * factor).min(PAUSE_ANCESTOR_MAX)
 }
 

@@ -74,8 +74,8 @@ impl Scenario {
         let shape = Shape::chosen(n_nodes, shards, fan_out);
         // How far apart they start: mostly little, since all the time until a parent is there is spent trying.
         let apart = match n_nodes {
-            ..=512 => [20 * MILLI, 300 * MILLI, 5 * SECOND][random.below(3) as usize],
-            _ => [20 * MILLI, 300 * MILLI][random.below(2) as usize],
+            ..=512 => [20 * MILLI, 300 * MILLI, 300 * MILLI, 5 * SECOND][random.below(4) as usize],
+            _ => [20 * MILLI, 150 * MILLI][random.below(2) as usize],
         };
         let things = if n_nodes <= 512 { random.between(1, 6) } else { 4 } as usize;
         let mut scenario = Scenario {
