@@ -9,7 +9,7 @@ static_binary = target/static/$(host)/release/spinney
 help: ## list these commands
 	@awk -F ': ## ' '/^[a-z0-9]+: ## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, make a small Python environment once, import numpy from a view of it
+demo: ## build, make a small Python environment once, import numpy on four nodes from views of it
 	cargo build --release --locked
 	scripts/demo.sh target/release/spinney target/demo
 
@@ -31,6 +31,7 @@ static: ## a release binary that needs no shared library
 	$(static_binary) --version
 	@ls -lh $(static_binary)
 
-aarch64: ## check that it compiles for aarch64
+aarch64: ## check that it compiles for aarch64; ring has assembly, so this needs a compiler for it
+	command -v aarch64-linux-gnu-gcc >/dev/null || apt-get install -y gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 	rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
 	cargo check --locked --target aarch64-unknown-linux-gnu

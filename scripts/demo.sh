@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job on this machine: import numpy from a small environment, through a view.
+# The main job on this machine: import numpy from a small environment, on four nodes, each with a view of its own.
 #
 #   scripts/demo.sh SPINNEY DIR
 #
@@ -60,8 +60,8 @@ dir=$(cd "$2" && pwd -P)
 [ -s "$dir/module" ] || make_environment
 module=$(cat "$dir/module")
 
-set -- "$spinney" run -v --require --report "$dir/report" -- "$dir/env/bin/python3" -c
-code="import $module; print('$module', $module.__version__, $module.__file__)"
+set -- "$spinney" run -v --local-nodes 4 --require --report "$dir/report" -- "$dir/env/bin/python3" -c
+code="import os, $module; print('node', os.environ['SPINNEY_NODE'], '$module', $module.__version__, $module.__file__)"
 echo "+ $* \"$code\"" >&2
 "$@" "$code" || {
     exit_code=$?

@@ -5,6 +5,7 @@
 //! | module | knows |
 //! |---|---|
 //! | [`cli`] | flags, help, exit codes, printing |
+//! | [`launch`] | a whole cluster on this machine: starts the wrappers of all nodes, speaks for them |
 //! | [`enter`] | the wrapper around COMMAND: find or found the node's service, go inside, run, wait |
 //! | [`holder`] | keeping descriptors alive, restarting the daemon, letting tasks join |
 //! | [`daemon`] | one node's service: how the layers below are put together |
@@ -12,8 +13,9 @@
 //! | [`view`] | names, node ids, attributes, errno |
 //! | [`cache`] | what this node already knows |
 //! | [`tree`] | who asks whom, who replaces a dead parent |
-//! | [`cluster`] | who the nodes are |
+//! | [`wire`] | questions and answers between nodes |
 //! | [`storage`] | reading the shared file system |
+//! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`profile`] | counting |
@@ -29,7 +31,9 @@ pub mod environment;
 pub mod file;
 pub mod fuse;
 pub mod holder;
+pub mod launch;
 pub mod profile;
 pub mod storage;
 pub mod tree;
 pub mod view;
+pub mod wire;

@@ -96,7 +96,7 @@ impl Inner {
         if before == FetchedFor::Nobody && path.relative().ends_with(b".pyc") {
             self.recorder.count(Counter::AheadUsed);
         }
-        if self.ahead.pace.is_quick() {
+        if !self.guesses_in(path) {
             return;
         }
         match entry.attributes.kind() {
@@ -143,7 +143,7 @@ impl Inner {
     /// A directory in use was listed: its other names are likely to be asked for, its bytecode to be read,
     /// its subdirectories to be searched.
     pub(super) fn sweep(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Listing) {
-        if self.ahead.pace.is_quick() {
+        if !self.guesses_in(path) {
             return;
         }
         if listing.len() <= SWEPT_NAMES_MAX {
@@ -164,7 +164,7 @@ impl Inner {
     pub(super) fn guess_package(self: &Arc<Self>, path: &FilePath, listing: &Listing) {
         let init: &[u8] = b"__init__.py";
         let Some(ending) = self.ahead.bytecode_ending.get() else { return };
-        if self.ahead.pace.is_quick() || !self.guessing_pays() || listing.find(init).is_none() {
+        if !self.guesses_in(path) || !self.guessing_pays() || listing.find(init).is_none() {
             return;
         }
         let bytecode = [b"__init__", &**ending].concat();
@@ -187,6 +187,11 @@ impl Inner {
         for row in listing.iter().filter(|row| is_read(&row.name)) {
             self.ahead.push_first(Candidate::File(pycache.join(&row.name)));
         }
+    }
+
+    /// Whether storage is worth guessing for, and near enough.
+    fn guesses_in(&self, path: &FilePath) -> bool {
+        !self.ahead.pace.is_quick() && self.source.is_near(path)
     }
 
     fn guessing_pays(&self) -> bool {

@@ -77,6 +77,14 @@ impl Kept {
         }
     }
 
+    /// Every directory of which something is known. Not a moment's picture: others go on meanwhile.
+    pub(super) fn directories(&self) -> impl Iterator<Item = (FilePath, Arc<Directory>)> + '_ {
+        self.things.iter().filter_map(|thing| match thing {
+            (Key::Directory(path), Value::Directory(directory, _)) => Some((path, directory)),
+            _ => None,
+        })
+    }
+
     /// Tells the budget that `directory` has grown.
     pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
         let value = Value::Directory(directory.clone(), directory.memory_bytes());
@@ -107,8 +115,46 @@ impl Kept {
         self.consumed.get(&(path.clone(), version, index)).is_some()
     }
 
+    /// Bytes to hold at most.
+    pub(super) fn budget_bytes(&self) -> u64 {
+        self.things.capacity()
+    }
+
+    /// Another budget from now on.
+    pub(super) fn set_budget(&self, bytes: u64) {
+        self.things.set_capacity(bytes);
+    }
+
     /// Bytes held now.
     pub(super) fn bytes(&self) -> u64 {
         self.things.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::ViewId;
+
+    #[test]
+    fn a_smaller_budget_drops_what_does_not_fit_and_a_larger_one_takes_again() {
+        const MIB: u64 = 1 << 20;
+        let kept = Kept::new(16 * MIB);
+        let path = FilePath::root(ViewId::new(0)).join(b"file");
+        let fill = || {
+            (0..64).for_each(|i| {
+                let block = Arc::new(Block::new(vec![1; 128 << 10]));
+                kept.keep_block(&path, Version::default(), BlockIndex(i), block);
+            });
+        };
+        fill();
+        assert!(kept.bytes() > 7 * MIB, "{} bytes", kept.bytes());
+        kept.set_budget(2 * MIB);
+        assert!(kept.bytes() <= 2 * MIB, "{} bytes", kept.bytes());
+        fill();
+        assert!(kept.bytes() <= kept.budget_bytes() && kept.bytes() > MIB, "{} bytes", kept.bytes());
+        kept.set_budget(16 * MIB);
+        fill();
+        assert!(kept.bytes() > 7 * MIB, "{} bytes", kept.bytes());
     }
 }

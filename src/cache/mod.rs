@@ -16,6 +16,7 @@ mod pace;
 mod sequence;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +27,7 @@ use self::kept::Kept;
 use self::sequence::Sequences;
 use crate::file::{
     Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
-    Origin, Source, Urgency, Version, ViewId, ready,
+    Origin, Passing, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::Recorder;
 
@@ -40,6 +41,8 @@ pub struct CacheLimits {
     pub budget_bytes: u64,
     /// How long an absence is believed that no listing proves (Copper: metadata ENOENT TTL).
     pub absence_ttl: Duration,
+    /// Whether other nodes ask this one: then it keeps what its own kernel already holds.
+    pub has_children: bool,
 }
 
 /// The cache over a source. Cloning shares it.
@@ -89,6 +92,31 @@ impl Cache {
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
         self.0.kept.bytes()
+    }
+
+    /// Bytes to hold at most.
+    pub fn budget_bytes(&self) -> u64 {
+        self.0.kept.budget_bytes()
+    }
+
+    /// Another budget from now on; what does not fit any more is dropped before this returns.
+    pub fn set_budget(&self, bytes: u64) {
+        self.0.kept.set_budget(bytes);
+    }
+
+    /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
+    /// that are called `child`. Asks nobody.
+    pub fn listings_in_use(&self, child: &[u8]) -> Vec<(FilePath, Arc<Listing>)> {
+        let mut found = Vec::new();
+        for (path, directory) in self.0.kept.directories() {
+            let is_child = path.split().is_some_and(|(_, name)| name == child);
+            if (directory.is_in_use() || is_child)
+                && let Names::Complete(listing) = directory.names()
+            {
+                found.push((path, listing));
+            }
+        }
+        found
     }
 }
 
@@ -159,6 +187,18 @@ impl Source for Cache {
         }
     }
 
+    fn read_here(
+        &self,
+        path: &FilePath,
+        version: Version,
+        range: Range<u64>,
+    ) -> Option<Result<Passing, FetchError>> {
+        if self.0.limits.has_children || self.0.keeps_any(path, version, &range) {
+            return None;
+        }
+        self.0.source.read_here(path, version, range)
+    }
+
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
         self.0.source.usage(view)
     }
@@ -167,8 +207,17 @@ impl Source for Cache {
         self.0.known(path)
     }
 
+    fn known_listing(&self, path: &FilePath) -> Option<Arc<Listing>> {
+        match self.0.kept.peek_directory(path)?.names() {
+            Names::Complete(listing) if listing.settled => Some(listing),
+            _ => None,
+        }
+    }
+
     fn consumed(&self, path: &FilePath, version: Version, index: BlockIndex) {
-        self.0.kept.consume_block(path, version, index);
+        if !self.0.limits.has_children {
+            self.0.kept.consume_block(path, version, index);
+        }
     }
 
     fn release(&self, path: &FilePath, version: Version) {
@@ -296,7 +345,7 @@ impl Inner {
 
     fn keep_listing(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
         directory.learn_listing(listing);
-        let large = listing.memory_bytes() as u64 > self.limits.budget_bytes / 4;
+        let large = listing.memory_bytes() as u64 > self.kept.budget_bytes() / 4;
         if large || !listing.settled {
             let mut passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
             *passing = Some((path.clone(), listing.clone(), Instant::now()));
@@ -327,6 +376,19 @@ impl Inner {
         usable.then(|| listing.clone())
     }
 
+    /// Whether a block that holds any of these bytes is here.
+    fn keeps_any(&self, path: &FilePath, version: Version, range: &Range<u64>) -> bool {
+        let last = BlockIndex::holding(range.end.saturating_sub(1));
+        let mut index = BlockIndex::holding(range.start);
+        while index <= last {
+            if self.kept.block(path, version, index).is_some() {
+                return true;
+            }
+            index = index.next();
+        }
+        false
+    }
+
     fn fetch_block(
         self: &Arc<Self>,
         path: &FilePath,
@@ -351,7 +413,7 @@ impl Inner {
     fn read_ahead(self: &Arc<Self>, path: &FilePath, version: Version, index: BlockIndex) {
         // The kernel reads ahead itself, and whoever asks makes a quick call on the spot: handing it to another
         // thread would cost more than it takes.
-        if self.ahead.pace.is_quick() {
+        if self.source.reads_quickly() {
             return;
         }
         for next in self.sequences.observe(path, version, index) {

@@ -6,6 +6,7 @@
 
 mod bytes;
 mod completions;
+mod cpus;
 mod doctor;
 mod man;
 mod processes;
@@ -43,7 +44,7 @@ the shared file system once. Everything else is read and written as before.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -55,7 +56,7 @@ pub fn run() -> ExitCode {
         return exit_code;
     }
     match Cli::parse().command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -44,6 +44,7 @@ fn run_daemon(manifest: RawFd) -> ExitCode {
     match unsafe { Inventory::adopt(manifest) } {
         Ok(estate) => {
             holder::journal::begin(&estate.settings, "daemon");
+            holder::settle_on_processors(&estate.settings);
             daemon::run(estate)
         }
         Err(_) => ExitCode::FAILURE, // stderr is /dev/null: the holder sees the end of file

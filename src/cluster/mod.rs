@@ -1,7 +1,150 @@
-//! Who the nodes of a job are.
+//! Who the nodes of a job are, which of them this one is, and where they are found.
 //!
-//! Not here: who asks whom (`tree`).
+//! One file per way to learn it: [`named`] (`--hosts`, `--address-book`) and [`local`] (`--local-nodes`); each gives a
+//! [`Cluster`], which says the same on all nodes but for `own`.
+//!
+//! Invariant: telling the nodes asks nobody. Names become addresses one by one, when a node is to be called.
+//!
+//! Not here: who calls whom (`tree`), and how (`wire`).
 
-mod rank;
+pub mod address_book;
+pub mod error;
+pub mod host_list;
+pub mod identity;
+pub mod interfaces;
+pub mod job_key;
+pub mod local;
+pub mod named;
+pub mod ports;
+pub mod rank;
+pub mod resolve;
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::ClusterError;
+use interfaces::Network;
+pub use ports::{PORTS_TRIED, ports_of};
 pub use rank::NodeRank;
+
+/// The nodes of a job, seen from one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Name of the job, equal on all nodes: ports and keys follow from it.
+    pub job: String,
+    /// Which node this is.
+    pub own: NodeRank,
+    /// All nodes, by rank.
+    pub nodes: Vec<NodeAddress>,
+    /// This node's addresses to listen on; empty: all it has.
+    pub listen: Vec<IpAddr>,
+    /// The networks of `--interface`: of a host's addresses those in one of them are used, if there are any.
+    pub networks: Vec<Network>,
+    /// How many of the nodes share this machine, this one included, and so its memory.
+    pub nodes_here: u32,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// Its name, as listed.
+    pub host: String,
+    /// Its addresses, if they are known; empty: its name tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Cluster {
+    /// How many nodes there are; at least one.
+    pub fn n_nodes(&self) -> u32 {
+        u32::try_from(self.nodes.len()).expect("lists are bounded far below")
+    }
+
+    /// The node at `rank`, if there is one.
+    pub fn node(&self, rank: NodeRank) -> Option<&NodeAddress> {
+        self.nodes.get(usize::try_from(rank.get()).ok()?)
+    }
+
+    /// Where the node at `rank` may listen: each of its addresses with its first port, then with its second, and so on.
+    ///
+    /// # Errors
+    /// There is no such node, or nobody knows its name. The latter is worth another try later.
+    /// # Cost
+    /// Without an address book a question to the name service, which may block for seconds.
+    pub fn endpoints(&self, rank: NodeRank) -> io::Result<Vec<SocketAddr>> {
+        let node = self.node(rank).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such node"))?;
+        let addresses = match node.addresses[..] {
+            [] => self.preferred(resolve::addresses_of(&node.host)?),
+            _ => node.addresses.clone(),
+        };
+        let ports = ports_of(&self.job, rank);
+        let all =
+            ports.iter().flat_map(|port| addresses.iter().map(|address| SocketAddr::new(*address, *port)));
+        Ok(all.collect())
+    }
+
+    /// Those in the networks of `--interface`, or all of them if none is.
+    fn preferred(&self, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        let is_near = |address: &IpAddr| self.networks.iter().any(|network| network.contains(address));
+        let near: Vec<IpAddr> = addresses.iter().copied().filter(is_near).collect();
+        if near.is_empty() { addresses } else { near }
+    }
+}
+
+/// What `file` holds, if it is text and no longer than `bytes_max`.
+fn bounded_text(file: &Path, bytes_max: u64) -> Result<String, ClusterError> {
+    let read = || {
+        let mut text = String::new();
+        File::open(file)?.take(bytes_max + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > bytes_max {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("longer than {bytes_max} bytes"),
+            ));
+        }
+        Ok(text)
+    };
+    read().map_err(|cause| ClusterError::Unreadable { file: file.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_hosts_addresses_those_near_the_interface_are_called() {
+        let mut cluster = Cluster::local("job", NodeRank::new(0), 1);
+        let addresses: Vec<IpAddr> = ["10.0.0.7", "192.168.0.7"].map(|a| a.parse().unwrap()).to_vec();
+        assert_eq!(cluster.preferred(addresses.clone()), addresses, "no interface, no preference");
+        cluster.networks = vec![Network { address: "192.168.0.1".parse().unwrap(), prefix_bits: 24 }];
+        assert_eq!(cluster.preferred(addresses.clone()), addresses[1..]);
+        cluster.networks[0].address = "172.16.0.1".parse().unwrap();
+        assert_eq!(cluster.preferred(addresses.clone()), addresses, "a routed network is better than none");
+    }
+
+    #[test]
+    fn the_first_port_is_tried_at_every_address_before_the_second() {
+        let mut cluster = Cluster::local("job", NodeRank::new(0), 2);
+        let rank = NodeRank::new(1);
+        cluster.nodes[1].addresses.push("127.0.0.2".parse().unwrap());
+        let ports = ports_of("job", rank);
+        let endpoints = cluster.endpoints(rank).unwrap();
+        assert_eq!(endpoints.len(), 2 * PORTS_TRIED);
+        assert_eq!(endpoints[1], SocketAddr::new("127.0.0.2".parse().unwrap(), ports[0]));
+        assert_eq!(endpoints[2], SocketAddr::new("127.0.0.1".parse().unwrap(), ports[1]));
+        assert!(cluster.endpoints(NodeRank::new(2)).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("hosts");
+        std::fs::write(&file, "a,b").unwrap();
+        assert_eq!(bounded_text(&file, 3).unwrap(), "a,b");
+        assert!(matches!(bounded_text(&file, 2), Err(ClusterError::Unreadable { .. })));
+    }
+}

@@ -6,6 +6,7 @@
 //! fuse      kernel protocol <-> calls
 //! view      names, node ids, attributes
 //! cache     listings, absences, blocks this node already has
+//! tree      the nodes above this one, if there are any
 //! storage   the job's files
 //! ```
 //!
@@ -20,10 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory;
+use super::neighbours::Neighbours;
 use crate::cache::{Cache, CacheLimits};
-use crate::file::{Changes, ViewId};
+use crate::file::{Changes, Source, ViewId};
 use crate::fuse::{Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
+use crate::holder::failed::cannot;
 use crate::profile::recorder::Recorder;
 use crate::storage::{Storage, allow_blocking_here};
 use crate::view::{Layout, NodeTable, Owners, View};
@@ -40,6 +43,8 @@ pub struct Assembled {
     pub sessions: Vec<Session>,
     /// What this node knows.
     pub cache: Cache,
+    /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
+    pub(super) neighbours: Option<Neighbours>,
 }
 
 /// Puts the layers together over `estate` and begins to serve, or to serve on.
@@ -49,18 +54,28 @@ pub struct Assembled {
 pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    let storage = Storage::new(roots, recorder);
-    let limits = CacheLimits {
-        budget_bytes: estate.settings.cache_bytes.unwrap_or_else(memory::default_cache_bytes),
-        absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
+    let storage: Arc<dyn Source> = Arc::new(Storage::new(roots, recorder));
+    let mut neighbours = Neighbours::of(estate, recorder)?;
+    let source = match &neighbours {
+        Some(neighbours) => Arc::new(neighbours.tree(&estate.settings, storage)),
+        None => storage,
     };
-    let cache = Cache::new(Arc::new(storage), limits, &changes, recorder);
+    let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
+    let limits = CacheLimits {
+        budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
+        absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
+        has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
+    };
+    let cache = Cache::new(source, limits, &changes, recorder);
+    if let Some(neighbours) = &mut neighbours {
+        neighbours.serve(estate, Arc::new(cache.clone()), Box::new(|_, _| ()))?;
+    }
     let sessions = estate
         .connections
         .iter()
         .map(|connection| serve(estate, connection, &cache, &changes, recorder))
         .collect::<io::Result<_>>()?;
-    Ok(Assembled { sessions, cache })
+    Ok(Assembled { sessions, cache, neighbours })
 }
 
 fn serve(
@@ -71,7 +86,8 @@ fn serve(
     recorder: Recorder,
 ) -> io::Result<Session> {
     let only_view = connection.only_view.map(ViewId::new);
-    let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)?;
+    let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)
+        .map_err(cannot("map the table of names"))?;
     let layout = match only_view {
         Some(view) => Layout::only(view),
         None => Layout::at_their_paths(estate.settings.views.iter().map(AsRef::as_ref)),
@@ -88,7 +104,8 @@ fn serve(
             .clamp(WORKERS_MIN, WORKERS_MAX),
         blocking: |allowed, body| allow_blocking_here(allowed, body),
         recorder,
-    })?;
+    })
+    .map_err(cannot("answer the kernel"))?;
     let notifier = session.notifier();
     changes.subscribe(move |change| {
         if let Some((parent, name)) = view.remembered_as(&change.path) {

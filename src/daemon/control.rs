@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
-use super::report;
+use super::record::Record;
+use super::{bytecode, report};
 use crate::cache::Cache;
 use crate::holder::channel::Channel;
 use crate::holder::estate::Estate;
-use crate::holder::messages::{FromDaemon, ToDaemon};
+use crate::holder::messages::{FromDaemon, RunOutcome, ToDaemon};
 use crate::holder::restart_holder;
 use crate::profile::recorder::Recorder;
 
@@ -77,15 +78,21 @@ impl Listener {
         let line = Channel::from(self.estate.peer.try_clone()?);
         while let Some((message, _)) = line.receive::<ToDaemon>()? {
             match message {
-                ToDaemon::Report(outcome) => {
-                    let written =
-                        report::write(&self.estate.settings, &self.recorder, self.cache.bytes(), &outcome);
-                    let error = written.err().map(|error| format!("{error:#}"));
-                    line.send(&FromDaemon::Reported { error }, &[])?;
-                }
+                ToDaemon::Report(outcome) => line.send(&self.report(outcome), &[])?,
             }
         }
         Ok(())
+    }
+
+    fn report(&self, outcome: RunOutcome) -> FromDaemon {
+        let settings = &self.estate.settings;
+        let record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
+        let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
+        if settings.hand_up_record {
+            return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };
+        }
+        let error = report::write_own(settings, record).err().map(|error| format!("{error:#}"));
+        FromDaemon::Reported { error, record: None, uncompiled }
     }
 
     fn replace_holder(&mut self) {

@@ -13,17 +13,41 @@ const CACHE_BYTES_UNKNOWN: u64 = 256 << 20;
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The default of `--cache-bytes`: the least of 4 GiB, a quarter of the memory and an eighth of the tightest
-/// limit of a control group this process is in.
-pub fn default_cache_bytes() -> u64 {
+/// limit of a control group this process is in, divided among the `nodes_here` that share this machine.
+pub fn default_cache_bytes(nodes_here: u32) -> u64 {
     let quarter = memory_bytes().map(|bytes| bytes / 4);
     let eighth = control_group_limit().map(|bytes| bytes / 8);
     [quarter, eighth].into_iter().flatten().min().unwrap_or(CACHE_BYTES_UNKNOWN).min(CACHE_BYTES_MAX)
+        / u64::from(nodes_here.max(1))
 }
 
 /// Largest resident memory this process has had, in bytes.
 pub fn peak_resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     kilobytes(&status, "VmHWM:").unwrap_or(0)
+}
+
+/// Memory that could be had without swapping, and all there is, in bytes.
+pub fn available_and_total_bytes() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    Some((kilobytes(&text, "MemAvailable:")?, kilobytes(&text, "MemTotal:")?))
+}
+
+/// The directory of this process's control group of version 2.
+pub fn unified_control_group() -> Option<PathBuf> {
+    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let (root, path, _) =
+        membership.lines().filter_map(control_group_of).find(|group| group.2 == "memory.max")?;
+    Some(root.join(path.trim_start_matches('/')))
+}
+
+/// Gives freed memory back to the system, which glibc does by itself only at the end of its heap.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no conditions; other threads may allocate meanwhile.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Limits glibc's per-thread heaps: with dozens of threads they would hold many times what is in use.

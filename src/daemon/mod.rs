@@ -8,34 +8,54 @@
 //! Not here: keeping descriptors through a death (`holder`), mounting and joining (`enter`).
 
 pub mod assemble;
+mod bytecode;
 mod control;
 pub mod memory;
-mod report;
+mod neighbours;
+mod pressure;
+pub mod record;
+pub mod report;
 
+use std::io;
 use std::process::ExitCode;
 
+use self::assemble::Assembled;
+use self::control::Control;
+use crate::fuse::Session;
+use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
-use crate::holder::messages::RunOutcome;
+use crate::holder::failed::{Failed, cannot};
+use crate::holder::messages::{FromDaemon, RunOutcome};
 use crate::profile::recorder::Recorder;
+use record::Record;
 
 /// Serves until the kernel has ended every connection.
 pub fn run(estate: Estate) -> ExitCode {
     prepare();
-    let settings = estate.settings.clone();
-    let served = Recorder::shared(&estate.counters).and_then(|recorder| {
-        let assembled = assemble::assemble(&estate, recorder)?;
-        let control = control::Control::start(estate, recorder, assembled.cache.clone())?;
-        assembled.sessions.into_iter().for_each(crate::fuse::Session::wait);
-        control.end();
-        Ok(())
-    });
-    match served {
+    let holder = estate.peer.try_clone().map(Channel::from);
+    match serve(estate) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, job = settings.job, "the daemon cannot serve");
+            tracing::error!(%error, "the daemon cannot serve");
+            let word = FromDaemon::Failed(Failed::of(&error));
+            // A holder that is gone need not know.
+            let _ = holder.map(|holder| holder.send_now(&word, &[]));
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(estate: Estate) -> io::Result<()> {
+    let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
+    let Assembled { sessions, cache, neighbours } = assemble::assemble(&estate, recorder)?;
+    pressure::mind(cache.clone(), recorder);
+    let control = Control::start(estate, recorder, cache).map_err(cannot("listen to the holder"))?;
+    sessions.into_iter().for_each(Session::wait);
+    if let Some(neighbours) = neighbours {
+        neighbours.linger();
+    }
+    control.end();
+    Ok(())
 }
 
 /// Writes the report of a run that had no service, if its settings ask for one.
@@ -43,7 +63,16 @@ pub fn run(estate: Estate) -> ExitCode {
 /// # Errors
 /// The directory or file cannot be written.
 pub fn report_direct_run(settings: &Settings, outcome: &RunOutcome) -> anyhow::Result<()> {
-    report::write(settings, &Recorder::private(), 0, outcome)
+    report::write_own(settings, direct_record(settings, outcome))
+}
+
+/// The record of a run that had no service, for a launcher.
+pub fn record_of_direct_run(settings: &Settings, outcome: &RunOutcome) -> Option<serde_json::Value> {
+    direct_record(settings, outcome).to_json()
+}
+
+fn direct_record(settings: &Settings, outcome: &RunOutcome) -> Record {
+    Record::make(settings, &Recorder::private(), 0, outcome.clone())
 }
 
 fn prepare() {
@@ -55,9 +84,4 @@ fn prepare() {
         std::process::abort();
     }));
     memory::use_few_arenas();
-    // Launchers bind a task, and so whatever it starts, to a core or two; the daemon serves all tasks. The
-    // kernel cuts the mask down to what the job may use.
-    let mut everywhere = rustix::thread::CpuSet::new();
-    (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| everywhere.set(cpu));
-    let _ = rustix::thread::sched_setaffinity(None, &everywhere);
 }

@@ -1,44 +1,165 @@
 //! `run.json`: what a run did on each node, for people and programs.
 //!
-//! The field names are a contract (docs/REPORT.md); counters appear under the groups of their names.
+//! The field names are a contract (docs/REPORT.md); counters appear under the groups of their names. Whoever has the
+//! records of the nodes merges them: the daemon of a node that is alone, or the launcher.
 //!
 //! Invariant: the file is whole or absent, also when the disk is full.
 //!
-//! Not here: counting (`profile`).
+//! Not here: making records (`daemon::record`), counting (`profile`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::memory;
-use crate::holder::estate::Settings;
-use crate::holder::messages::RunOutcome;
-use crate::profile::recorder::{Counter, Recorder};
+use super::record::Record;
+use crate::cluster::NodeRank;
+use crate::holder::estate::{Settings, WayIn};
+use crate::profile::recorder::Counter;
 
 /// Version of the layout. It changes when a field changes its meaning or goes; new fields may come any time.
 const SCHEMA: u32 = 1;
 
-/// Writes `run.json` into the directory that the settings name, if they do.
+/// What a report says of the run as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Name of the job.
+    pub job: String,
+    /// The command as it may be shown.
+    pub command: Vec<String>,
+    /// Its exit code, if it is known better than from the records.
+    pub exit_code: Option<i32>,
+    /// What was shown, where anything was.
+    pub views: Vec<PathBuf>,
+    /// How many nodes there are: those without a record are named as missing.
+    pub n_nodes: u32,
+}
+
+impl Run {
+    /// What the `settings` of one of its nodes say.
+    pub fn of(settings: &Settings) -> Self {
+        Run {
+            job: settings.job.clone(),
+            command: shown(&settings.command, settings.record_args),
+            exit_code: None,
+            views: settings.views.clone(),
+            n_nodes: settings.cluster.as_ref().map_or(1, |cluster| cluster.n_nodes()),
+        }
+    }
+}
+
+/// The words of a command that a report shows: all of them only if `record_args`.
+pub fn shown(command: &[String], record_args: bool) -> Vec<String> {
+    let words = if record_args { command.len() } else { command.len().min(1) };
+    command[..words].to_vec()
+}
+
+/// Puts the `records` of a run together. Of one service the last record counts; several services of one node, one
+/// after the other, are added up.
+pub fn merge(run: &Run, records: impl IntoIterator<Item = Record>) -> Value {
+    let mut nodes: BTreeMap<NodeRank, BTreeMap<u64, Record>> = BTreeMap::new();
+    for record in records.into_iter().filter(|record| record.rank.get() < run.n_nodes) {
+        nodes.entry(record.rank).or_default().insert(record.outcome.founded_unix_us, record);
+    }
+    let all = || nodes.values().flat_map(BTreeMap::values);
+    let failures = all().filter_map(|record| Some((record.outcome.first_failed?, record.outcome.exit_code)));
+    let exit_code = failures.min_by_key(|(task, _)| *task).map_or(0, |(_, code)| code);
+    let seconds = all().map(|record| record.outcome.wall_seconds).fold(0.0, f64::max);
+    let missing: Vec<u32> =
+        (0..run.n_nodes).filter(|rank| !nodes.contains_key(&NodeRank::new(*rank))).collect();
+    let was_shown = all().any(|record| record.way_in != WayIn::Direct);
+    let views: Vec<String> = run.views.iter().filter(|_| was_shown).map(|view| text_of(view)).collect();
+    json!({
+        "schema": SCHEMA,
+        "spinney": env!("CARGO_PKG_VERSION"),
+        "job": run.job,
+        "command": run.command,
+        "exit_code": run.exit_code.unwrap_or(exit_code),
+        "views": views,
+        "wall_seconds": seconds,
+        "missing_nodes": missing,
+        "nodes": nodes.values().filter_map(node).collect::<Vec<Value>>(),
+        "totals": groups(&sums(all())),
+    })
+}
+
+/// Writes `report` as `run.json` into `directory`, which is made if need be.
 ///
 /// # Errors
 /// The directory cannot be made or the file cannot be written; an older `run.json` is then unchanged.
-pub(super) fn write(
-    settings: &Settings,
-    recorder: &Recorder,
-    cached_bytes: u64,
-    outcome: &RunOutcome,
-) -> anyhow::Result<()> {
-    recorder.set(Counter::MemoryCached, cached_bytes);
-    recorder.raise(Counter::MemoryPeakRss, memory::peak_resident_bytes());
-    let Some(directory) = &settings.report else { return Ok(()) };
-    let mut text = serde_json::to_vec_pretty(&report(settings, recorder, outcome))?;
+pub fn write(directory: &Path, report: &Value) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(report)?;
     text.push(b'\n');
     replace(directory, "run.json", &text).with_context(|| format!("cannot write `{}`", directory.display()))
+}
+
+/// Writes the report of a run of which this node has the one record there is, if `settings` ask for a report and this
+/// node is the one that writes it.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn write_own(settings: &Settings, record: Record) -> anyhow::Result<()> {
+    match &settings.report {
+        Some(directory) if record.rank == NodeRank::new(0) => {
+            write(directory, &merge(&Run::of(settings), [record]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One row of `nodes`.
+fn node(services: &BTreeMap<u64, Record>) -> Option<Value> {
+    let first = services.values().next()?;
+    let mut node = Map::from_iter([
+        ("rank".into(), json!(first.rank)),
+        ("host".into(), json!(first.host)),
+        ("ready_seconds".into(), json!(first.outcome.ready_seconds)),
+        ("way_in".into(), json!(first.way_in)),
+    ]);
+    node.extend(groups(&sums(services.values())));
+    Some(node.into())
+}
+
+fn sums<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (name, value) in records.flat_map(|record| &record.counters) {
+        let sum: &mut u64 = sums.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*value);
+    }
+    sums
+}
+
+/// The counters as groups of fields: `fuse.lookup` becomes `fuse.by_kind.lookup`, the rest `group.name`. All that this
+/// program has are there, also if no record has them.
+fn groups(counters: &BTreeMap<String, u64>) -> Map<String, Value> {
+    let mut groups: Map<String, Value> = Map::new();
+    let mut requests_total = 0_u64;
+    for counter in Counter::ALL {
+        let (group, name) =
+            counter.name().split_once('.').expect("a test checks that every counter has a group");
+        let value = counters.get(counter.name()).copied().unwrap_or(0);
+        let fields = groups.entry(group).or_insert_with(|| json!({}));
+        let fields = if group == "fuse" {
+            // Nobody waits for FORGET, so it is no part of what a run costs.
+            requests_total += if *counter == Counter::FuseForget { 0 } else { value };
+            &mut fields["by_kind"]
+        } else {
+            fields
+        };
+        fields[name] = json!(value);
+    }
+    groups["fuse"]["requests_total"] = json!(requests_total);
+    groups
+}
+
+/// A path in JSON: as it is, or with what is not UTF-8 replaced.
+fn text_of(path: &Path) -> String {
+    String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
 }
 
 fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
@@ -57,73 +178,67 @@ fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
     Ok(written?)
 }
 
-fn report(settings: &Settings, recorder: &Recorder, outcome: &RunOutcome) -> Value {
-    let shown = if settings.record_args { settings.command.len() } else { settings.command.len().min(1) };
-    let groups = groups(recorder);
-    let mut node = Map::from_iter([
-        ("rank".into(), json!(0)),
-        ("host".into(), json!(host_name())),
-        ("ready_seconds".into(), json!(outcome.ready_seconds)),
-        ("way_in".into(), json!(settings.way_in)),
-    ]);
-    node.extend(groups.clone());
-    let views: Vec<_> = settings.views.iter().map(|view| text_of(view)).collect();
-    json!({
-        "schema": SCHEMA,
-        "spinney": env!("CARGO_PKG_VERSION"),
-        "job": settings.job,
-        "command": &settings.command[..shown],
-        "exit_code": outcome.exit_code,
-        "views": views,
-        "wall_seconds": outcome.wall_seconds,
-        "missing_nodes": [],
-        "nodes": [node],
-        "totals": groups,
-    })
-}
-
-/// A path in JSON: as it is, or with what is not UTF-8 replaced.
-fn text_of(path: &Path) -> String {
-    String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// The counters as groups of fields: `fuse.lookup` becomes `fuse.by_kind.lookup`, the rest `group.name`.
-fn groups(recorder: &Recorder) -> Map<String, Value> {
-    let mut groups: Map<String, Value> = Map::new();
-    let mut requests_total = 0;
-    for counter in Counter::ALL {
-        let (group, name) =
-            counter.name().split_once('.').expect("a test checks that every counter has a group");
-        let value = recorder.get(*counter);
-        let fields = groups.entry(group).or_insert_with(|| json!({}));
-        let fields = if group == "fuse" {
-            // Nobody waits for FORGET, so it is no part of what a run costs.
-            requests_total += if *counter == Counter::FuseForget { 0 } else { value };
-            &mut fields["by_kind"]
-        } else {
-            fields
-        };
-        fields[name] = json!(value);
-    }
-    groups["fuse"]["requests_total"] = json!(requests_total);
-    groups
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::holder::messages::RunOutcome;
+
+    fn record(rank: u32, founded_unix_us: u64, lookups: u64, failed: Option<(u64, i32)>) -> Record {
+        let outcome = RunOutcome {
+            exit_code: failed.map_or(0, |(_, code)| code),
+            first_failed: failed.map(|(task, _)| task),
+            founded_unix_us,
+            wall_seconds: f64::from(rank),
+            ..RunOutcome::default()
+        };
+        Record {
+            rank: NodeRank::new(rank),
+            host: format!("h{rank}"),
+            way_in: WayIn::UserNamespace,
+            outcome,
+            counters: BTreeMap::from([("fuse.lookup".to_owned(), lookups)]),
+        }
+    }
+
+    fn run(n_nodes: u32) -> Run {
+        Run { job: "j".into(), command: vec!["c".into()], exit_code: None, views: vec!["/v".into()], n_nodes }
+    }
+
+    #[test]
+    fn every_node_is_there_once_or_named_as_missing() {
+        let records = [
+            record(3, 1, 10, Some((7, 4))),
+            record(0, 1, 1, None),
+            record(0, 1, 2, Some((9, 5))), // newer: replaces the one before
+            record(0, 2, 5, None),         // another service of the same node: added
+            record(9, 1, 99, None),        // no such node
+        ];
+        let report = merge(&run(4), records);
+        assert_eq!(report["missing_nodes"], json!([1, 2]));
+        let nodes = report["nodes"].as_array().unwrap();
+        assert_eq!(nodes.iter().map(|node| node["rank"].clone()).collect::<Vec<_>>(), [json!(0), json!(3)]);
+        assert_eq!(nodes[0]["fuse"]["requests_total"], 7);
+        assert_eq!(report["totals"]["fuse"]["by_kind"]["lookup"], 17);
+        assert_eq!(report["exit_code"], 4, "that of the first task that failed, not of the first node");
+        assert_eq!(report["wall_seconds"], 3.0);
+        assert_eq!(report["views"], json!(["/v"]));
+        let known = Run { exit_code: Some(137), ..run(4) };
+        assert_eq!(merge(&known, [])["exit_code"], 137);
+        assert_eq!(merge(&known, [])["views"], json!([]), "nobody was shown anything");
+    }
+
+    #[test]
+    fn a_record_comes_through_as_it_was_sent() {
+        let sent = record(2, u64::MAX, 5, Some((u64::MAX, 137)));
+        let received: Record = serde_json::from_value(sent.to_json().unwrap()).unwrap();
+        assert_eq!(received, sent);
+    }
 
     #[test]
     fn the_groups_hold_what_the_contract_names() {
-        let recorder = Recorder::private();
-        recorder.add(Counter::FuseLookup, 5);
-        recorder.add(Counter::FuseForget, 7);
-        recorder.add(Counter::StorageBytes, 9);
-        let groups = groups(&recorder);
+        let counted = [("fuse.lookup", 5), ("fuse.forget", 7), ("storage.bytes_read", 9)]
+            .map(|(name, n)| (name.to_owned(), n));
+        let groups = groups(&BTreeMap::from(counted));
         assert_eq!(groups["fuse"]["requests_total"], 5, "FORGET is listed but not summed");
         assert_eq!(groups["fuse"]["by_kind"]["forget"], 7);
         assert_eq!(groups["storage"]["bytes_read"], 9);

@@ -1,10 +1,12 @@
 //! Optional kernel features: which are here, and what is done without them.
 //!
-//! Calls are made to see whether they exist, since distributions port them back; what the FUSE protocol
-//! offers shows only on a mount, so there the kernel's version decides.
+//! All are the FUSE protocol's, and what it offers shows only on a mount, so the kernel's version decides.
+//!
+//! Two newer calls that one might expect are not used. `openat2` (5.6) resolves a path without leaving a directory;
+//! here every path is walked one name at a time beneath descriptors that are kept, so there is nothing to leave.
+//! `pidfd_open` (5.3) is for processes that are not one's children; here each process is waited for by its parent,
+//! and the end of all others is seen as the end of a socket.
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::process::PidfdFlags;
 use serde::Serialize;
 
 /// A feature that is used where it exists.
@@ -24,8 +26,6 @@ pub struct Feature {
 pub fn of_this_kernel(version: (u32, u32)) -> Vec<Feature> {
     let feature = |name, is_here, since, without| Feature { name, is_here, since, without };
     vec![
-        feature("openat2", has_openat2(), "5.6", "paths of storage are walked one component at a time"),
-        feature("pidfd_open", has_pidfd_open(), "5.3", "the end of a process is seen with a delay"),
         feature(
             "FUSE_NO_OPENDIR_SUPPORT",
             version >= (5, 1),
@@ -39,22 +39,6 @@ pub fn of_this_kernel(version: (u32, u32)) -> Vec<Feature> {
             "after the death of a daemon its successor relies on kept requests alone",
         ),
     ]
-}
-
-fn has_openat2() -> bool {
-    let opened = rustix::fs::openat2(
-        CWD,
-        c"/",
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS,
-    );
-    // A seccomp filter older than the call answers EPERM: not there either.
-    opened.is_ok()
-}
-
-fn has_pidfd_open() -> bool {
-    rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).is_ok()
 }
 
 #[cfg(test)]

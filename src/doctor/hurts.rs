@@ -99,9 +99,9 @@ fn few_descriptors(machine: &Machine) -> Option<Hurt> {
 fn request_timeout(machine: &Machine) -> Option<Hurt> {
     let seconds = machine.fuse_request_timeout_seconds?;
     Some(Hurt::new(
-        format!("the kernel ends a view after {seconds} s without an answer (`fs.fuse.*_request_timeout`)"),
-        "a hang of storage that jobs would outlast ends them",
-        Some("sysctl -w fs.fuse.default_request_timeout=0 fs.fuse.max_request_timeout=0".to_owned()),
+        format!("the kernel ends a view after {seconds} s without an answer (`fs.fuse.max_request_timeout`)"),
+        "if storage hangs for longer, tasks get an error that storage did not give, and the job is stopped",
+        Some("sysctl -w fs.fuse.max_request_timeout=0".to_owned()),
     ))
 }
 

@@ -137,10 +137,10 @@ impl Machine {
             ),
             selinux_enforces: number("/sys/fs/selinux/enforce") == Some(1),
             fuse_in_kernel: read("/proc/filesystems").is_some_and(|text| text.lines().any(is_fuse)),
-            fuse_request_timeout_seconds: request_timeout(
-                number("/proc/sys/fs/fuse/default_request_timeout"),
-                number("/proc/sys/fs/fuse/max_request_timeout"),
-            ),
+            // Of the default a server that asks for more gets rid; of the maximum it does not (fs/fuse,
+            // `init_server_timeout`, Linux 6.15). 0 means none.
+            fuse_request_timeout_seconds: number("/proc/sys/fs/fuse/max_request_timeout")
+                .filter(|seconds| *seconds > 0),
             fuse_mount_max: read("/etc/fuse.conf").and_then(|text| mount_max(&text)),
             ..Self::default()
         }
@@ -151,11 +151,6 @@ impl Machine {
 fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// The timeout of a server that asks for none (fs/fuse, `init_server_timeout`, Linux 6.15): 0 means none.
-fn request_timeout(default: Option<u64>, most: Option<u64>) -> Option<u64> {
-    [default, most].into_iter().flatten().filter(|&seconds| seconds > 0).min()
 }
 
 fn mount_max(fuse_conf: &str) -> Option<u64> {
@@ -210,7 +205,7 @@ mod tests {
                     "Name:\tx\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
                 }
                 "/proc/sys/user/max_user_namespaces" => "0\n",
-                "/proc/sys/fs/fuse/default_request_timeout" => "0\n",
+                "/proc/sys/fs/fuse/default_request_timeout" => "20\n",
                 "/proc/sys/fs/fuse/max_request_timeout" => "30\n",
                 "/proc/filesystems" => "nodev\tsysfs\n\tfuseblk\nnodev\tfuse\n",
                 "/etc/fuse.conf" => "# mount_max = 3\nmount_max = 100\nuser_allow_other\n",

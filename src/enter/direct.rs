@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::failure::Failure;
 use super::found;
 use super::inherited;
+use super::launched::ToLauncher;
 use super::plan::Plan;
 use super::step::EnterError;
 use super::task::Task;
@@ -25,6 +26,7 @@ use crate::holder::messages::RunOutcome;
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     match &plan.request.report {
         Some(_) => run_and_report(plan),
+        None if plan.hands_up_record() => run_and_report(plan),
         None => become_it(plan).map(|never| match never {}),
     }
 }
@@ -52,13 +54,22 @@ fn run_and_report(plan: &Plan) -> Result<Outcome, Failure> {
             exit_code: end.exit_code(),
             tasks: 1,
             tasks_failed: u64::from(end.exit_code() != 0),
+            first_failed: (end.exit_code() != 0).then_some(plan.job.rank),
+            founded_unix_us: 0, // all tasks without a service are one
             wall_seconds: began.elapsed().as_secs_f64(),
             ready_seconds: 0.0,
         };
-        let settings = found::settings(plan, WayIn::Direct, std::iter::empty());
-        if let Err(error) = daemon::report_direct_run(&settings, &outcome) {
-            plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));
-        }
+        report(plan, &outcome);
         return Ok(Outcome::Task(end));
+    }
+}
+
+fn report(plan: &Plan, outcome: &RunOutcome) {
+    let settings = found::settings(plan, WayIn::Direct, std::iter::empty());
+    if let Some(launched) = &plan.launched {
+        let record = daemon::record_of_direct_run(&settings, outcome).map(ToLauncher::Record);
+        let _ = record.map(|record| launched.tell(&record));
+    } else if let Err(error) = daemon::report_direct_run(&settings, outcome) {
+        plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));
     }
 }

@@ -8,6 +8,7 @@ use super::election::ElectionError;
 use super::site::SiteError;
 use super::step::EnterError;
 use super::views::ViewError;
+use crate::cluster::ClusterError;
 use crate::holder::estate::WayIn;
 
 /// One reason per variant; who spoke is in its source.
@@ -22,6 +23,12 @@ pub enum Failure {
     /// The site's file.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// The nodes of the job.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// `--local-nodes` with `--way fusermount`.
+    #[error("nodes on one machine cannot be shown their views with `fusermount3`, which everybody would see")]
+    NotForLocalNodes,
     /// `--require`, and no environment was found.
     #[error("no software environment found for the command")]
     NoViews,
@@ -47,6 +54,9 @@ pub enum Failure {
     /// Nobody could be elected.
     #[error("cannot find or found the service of this job on this node")]
     Election(#[source] Option<ElectionError>),
+    /// `--daemon-cpus` names only processors that this process may not use.
+    #[error("`--daemon-cpus`: none of these processors may be used")]
+    Processors(#[source] io::Error),
     /// Where the report or log is to go.
     #[error("`{}`: {cause}", path.display())]
     Output {
@@ -65,7 +75,7 @@ impl Failure {
     /// As documented in the help.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::View(_) => 2,
+            Failure::View(_) | Failure::Cluster(_) | Failure::NotForLocalNodes | Failure::Processors(_) => 2,
             Failure::Command(error) => error.exit_code(),
             _ => 125,
         }
@@ -75,13 +85,20 @@ impl Failure {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Failure::View(error) => Some(error.hint()),
+            Failure::Cluster(error) => Some(error.hint()),
+            Failure::NotForLocalNodes => Some("leave `--way` out, or try `--way direct`"),
             Failure::NoViews => Some("name its directory with `--view DIR`"),
-            Failure::NoWay { .. } => Some("`spinney doctor` tells what works here and what to ask for"),
+            Failure::NoWay { attempts } => {
+                remedy(attempts).or(Some("`spinney doctor` tells what works here and what to ask for"))
+            }
             Failure::Join(_) => {
                 Some("start all tasks of the job the same way, or give this one its own `--job`")
             }
             Failure::OtherGroup { .. } => {
                 Some("start all tasks with the same effective group, or give this one its own `--job`")
+            }
+            Failure::Processors(_) => {
+                Some("`nproc --all` tells how many there are; a job may be allowed fewer")
             }
             Failure::Election(_) => Some("try again with another `--job NAME`"),
             Failure::Command(_) | Failure::Site(_) | Failure::Output { .. } | Failure::System(_) => None,
@@ -93,4 +110,9 @@ impl Failure {
 pub fn tell(attempts: &[(WayIn, EnterError)]) -> String {
     let told: Vec<String> = attempts.iter().map(|(way, error)| format!("{} ({error})", way.name())).collect();
     told.join(", ")
+}
+
+/// What the user can do for the first of them that only a limit of this process prevented.
+pub fn remedy(attempts: &[(WayIn, EnterError)]) -> Option<&'static str> {
+    attempts.iter().find_map(|(_, error)| error.remedy())
 }

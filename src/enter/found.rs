@@ -20,11 +20,13 @@ use super::plan::{Plan, as_text};
 use super::step::{EnterError, Step, failed};
 use super::task::Task;
 use super::tenancy::Tenancy;
-use super::views::{self, Ground, View};
+use super::views::{self, Choice, Chosen, View};
 use super::ward::{Arrival, Ward};
+use crate::cluster::{Cluster, ports};
 use crate::environment::{self, mounts::Mounts};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
+use crate::holder::failed::cannot;
 use crate::holder::fusermount;
 use crate::holder::ledger::Ledger;
 use crate::holder::messages::ToHolder;
@@ -52,7 +54,11 @@ pub enum Founded {
 /// # Errors
 /// The views are not usable, or COMMAND cannot be executed after all.
 pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Failure> {
-    let (mut views, nothing) = choose(plan)?;
+    let choice = match &plan.choice {
+        Some(choice) => choice.try_clone()?,
+        None => choose(plan)?,
+    };
+    let Choice { mut views, nothing } = choice;
     if leave_out_shown(plan, &mut views) && views.is_empty() {
         return Ok(Founded::AlreadyShown);
     }
@@ -60,13 +66,15 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
         return Ok(Founded::NothingToShow(nothing));
     }
     try_outputs(plan)?;
+    let node_listeners = plan.cluster.as_ref().map_or_else(Vec::new, |cluster| listen(plan, cluster));
     let mut ward = Ward::begin()?;
     let mut attempts = Vec::new();
     for way in plan.ways() {
         if way == WayIn::Direct {
             break;
         }
-        let attempt = Attempt { plan, way, views: &views, listener: &listener };
+        let attempt =
+            Attempt { plan, way, views: &views, listener: &listener, node_listeners: &node_listeners };
         match attempt.make(&mut ward) {
             Ok((task, holder, first_holder)) => {
                 plan.request.talk.note(format_args!("way in: {}", way.name()));
@@ -89,15 +97,13 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     Ok(Founded::NoWay(attempts))
 }
 
-/// A view and what it stands on.
-struct Chosen {
-    view: View,
-    ground: Ground,
-}
-
-/// The views named by the user, which must all be right, or those found for COMMAND as far as they are; and
-/// what to say if there are none.
-fn choose(plan: &Plan) -> Result<(Vec<Chosen>, String), Failure> {
+/// The views named by the user, which must all be right, or those found for COMMAND as far as they are.
+///
+/// # Errors
+/// A view that was named cannot be, or there are too many.
+/// # Cost
+/// Looking for the environment asks storage some dozen questions.
+pub fn choose(plan: &Plan) -> Result<Choice, Failure> {
     let talk = plan.request.talk;
     let mut chosen = Vec::new();
     let mut nothing = String::new();
@@ -120,7 +126,18 @@ fn choose(plan: &Plan) -> Result<(Vec<Chosen>, String), Failure> {
         talk.note(format_args!("view: {} ({})", view.path.display(), view.reason));
     }
     views::check_together(chosen.iter().map(|chosen| &chosen.view), plan.mount_under.as_deref())?;
-    Ok((chosen, nothing))
+    Ok(Choice { views: chosen, nothing })
+}
+
+/// Sockets for the other nodes. Without one this node still serves its own tasks.
+fn listen(plan: &Plan, cluster: &Cluster) -> Vec<OwnedFd> {
+    match ports::listen(cluster) {
+        Ok(listeners) => listeners.into_iter().map(OwnedFd::from).collect(),
+        Err(error) => {
+            plan.request.talk.warn(format_args!("{error}; other nodes pass this one by"));
+            Vec::new()
+        }
+    }
 }
 
 /// Takes views out of the list that an outer Spinney already shows to this process; whether there were any.
@@ -171,10 +188,17 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         mount_under: mount_under.clone(),
         way_in,
         caller: caller.clone(),
-        cache_bytes: site.cap_cache(request.cache_bytes),
+        cache_bytes: site.cap_cache(request.cache_bytes, plan.nodes_here()),
+        daemon_cpus: request.daemon_cpus.clone(),
         absence_ttl_seconds: ABSENCE_TTL_SECONDS,
         log: request.log.clone(),
         log_level: request.log_level.clone(),
+        cluster: plan.cluster.clone(),
+        shards: request.shards,
+        fan_out: request.fan_out,
+        trust_fabric: request.trust_fabric,
+        shared: request.shared,
+        hand_up_record: plan.hands_up_record(),
         report: request.report.clone(),
         command: as_text(&command.words),
         record_args: request.record_args,
@@ -203,6 +227,7 @@ struct Attempt<'a> {
     way: WayIn,
     views: &'a [Chosen],
     listener: &'a OwnedFd,
+    node_listeners: &'a [OwnedFd],
 }
 
 impl Attempt<'_> {
@@ -210,7 +235,8 @@ impl Attempt<'_> {
     fn make(&self, ward: &mut Ward) -> Result<(Task, Channel, Child), EnterError> {
         self.plan.check_identity(self.way)?;
         let (ours, theirs) = Channel::pair().map_err(failed(Step::Holder))?;
-        let holder = self.start_holder(&theirs).map_err(failed(Step::Holder))?;
+        let holder =
+            self.start_holder(&theirs).map_err(cannot("start the holder")).map_err(failed(Step::Holder))?;
         drop(theirs);
         let wrapper = rustix::process::getpid();
         if self.way == WayIn::Fusermount {
@@ -220,7 +246,9 @@ impl Attempt<'_> {
             let entered = if self.way == WayIn::Fusermount { Ok(()) } else { self.go_inside(&ours) };
             entered.err().unwrap_or_else(|| self.plan.become_command(wrapper))
         };
-        let task = Task::fork(&ward.signals, inside).map_err(failed(Step::Holder))?;
+        let task = Task::fork(&ward.signals, inside)
+            .map_err(cannot("start a process for COMMAND"))
+            .map_err(failed(Step::Holder))?;
         ward.place_canary();
         match ward.arrival(&task).map_err(failed(Step::Holder))? {
             Arrival::Inside => Ok((task, ours, holder)),
@@ -240,6 +268,8 @@ impl Attempt<'_> {
             counters: number(&counters),
             ledger: number(&ledger),
             listener: number(self.listener),
+            node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            job_key: self.plan.launched.as_ref().map(|launched| number(&launched.job_key)),
             peer: number(founder),
         })
     }
@@ -267,12 +297,12 @@ impl Attempt<'_> {
     }
 
     fn mount_and_start(&self, holder: &Channel, points: &mut Vec<PathBuf>) -> Result<(), EnterError> {
-        let (mount, talk) = (failed(Step::Fusermount), failed(Step::Holder));
+        let mount = failed(Step::Fusermount);
         let mut mount_at = |only_view, point: &Path, flags| {
             let mounted = fusermount::mount(point, views::no_exec_option(flags)).map_err(&mount)?;
             points.push(point.to_owned());
             let descriptors = [mounted.fuse.as_fd(), mounted.unmounter.as_fd()];
-            holder.send(&ToHolder::Mounted { only_view }, &descriptors).map_err(&talk)
+            inside::say(holder, &ToHolder::Mounted { only_view }, &descriptors)
         };
         if let Some(under) = &self.plan.mount_under {
             let flags =
@@ -283,8 +313,8 @@ impl Attempt<'_> {
                 mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
-        holder.send(&ToHolder::Start { way_in: self.way }, &[]).map_err(&talk)?;
+        inside::say(holder, &ToHolder::Start { way_in: self.way }, &[])?;
         inside::await_start(holder)?;
-        holder.send(&ToHolder::Inside, &[]).map_err(talk)
+        inside::say(holder, &ToHolder::Inside, &[])
     }
 }

@@ -10,17 +10,17 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::step::{EnterError, Step, failed};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Caller, WayIn};
+use crate::holder::failed::Failed;
 use crate::holder::messages::{FromHolder, ToHolder};
 use crate::holder::namespaces::Namespaces;
 
@@ -45,17 +45,26 @@ pub fn enter(scenery: &Scenery, holder: &Channel) -> Result<(), EnterError> {
     make_namespaces(scenery)?;
     let point = scenery.mount_under.as_ref().unwrap_or(&scenery.views[0].0);
     let fuse = mount_connection(scenery, point)?;
-    let talk = failed(Step::Holder);
-    holder.send(&ToHolder::Mounted { only_view: None }, &[fuse.as_fd()]).map_err(&talk)?;
+    say(holder, &ToHolder::Mounted { only_view: None }, &[fuse.as_fd()])?;
     drop(fuse);
-    let namespaces = Namespaces::of("self", scenery.way_in).map_err(&talk)?;
-    let start = ToHolder::Start { way_in: scenery.way_in };
-    holder.send(&start, &namespaces.descriptors()).map_err(&talk)?;
+    let namespaces = Namespaces::of("self", scenery.way_in).map_err(failed(Step::Holder))?;
+    say(holder, &ToHolder::Start { way_in: scenery.way_in }, &namespaces.descriptors())?;
     await_start(holder)?;
     if scenery.mount_under.is_none() {
         show_in_place(scenery, point)?;
     }
-    holder.send(&ToHolder::Inside, &[]).map_err(talk)
+    say(holder, &ToHolder::Inside, &[])
+}
+
+/// Says something to the holder.
+///
+/// # Errors
+/// The holder is gone; its last word, if it left one.
+pub fn say(holder: &Channel, message: &ToHolder, descriptors: &[BorrowedFd<'_>]) -> Result<(), EnterError> {
+    holder.send(message, descriptors).map_err(|error| match holder.receive::<FromHolder>() {
+        Ok(Some((FromHolder::Failed(failed), _))) => EnterError::of_service(failed),
+        _ => failed(Step::Holder)(error),
+    })
 }
 
 /// Waits for the holder's word that the daemon answers the kernel.
@@ -65,7 +74,11 @@ pub fn enter(scenery: &Scenery, holder: &Channel) -> Result<(), EnterError> {
 pub fn await_start(holder: &Channel) -> Result<(), EnterError> {
     match holder.receive::<FromHolder>() {
         Ok(Some((FromHolder::Started, _))) => Ok(()),
-        Ok(_) => Err(EnterError::new(Step::Holder, Errno::CONNRESET)),
+        Ok(Some((FromHolder::Failed(failed), _))) => Err(EnterError::of_service(failed)),
+        Ok(_) => {
+            let words = "the holder ended without a word".to_owned();
+            Err(EnterError::of_service(Failed { words, errno: None }))
+        }
         Err(error) => Err(failed(Step::Holder)(error)),
     }
 }

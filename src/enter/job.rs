@@ -34,6 +34,8 @@ pub struct Job {
     pub name: String,
     /// Place among the tasks of the job; 0 if nobody says.
     pub rank: u64,
+    /// Whether somebody said the name; else it is one that only this process knows.
+    pub is_told: bool,
 }
 
 impl Job {
@@ -42,19 +44,33 @@ impl Job {
     pub fn find(named: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Self {
         let rank = RANKS.iter().find_map(|name| variable(name)?.parse().ok()).unwrap_or(0);
         if let Some(name) = named {
-            return Job { name: name.to_owned(), rank };
+            return Job { name: name.to_owned(), rank, is_told: true };
         }
         let set = |(name, label): &(&str, &str)| Some(format!("{label}={}", variable(name)?));
         let mut parts: Vec<String> = IDENTIFIERS.iter().filter_map(set).collect();
-        if parts.is_empty() {
+        let is_told = !parts.is_empty();
+        if !is_told {
             // MPICH's launcher gives ranks but no name; its local proxy is the parent of all its tasks.
             let launched = variable("PMI_RANK").is_some();
             let launcher = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-            let pid = if launched { launcher } else { std::process::id().cast_signed() };
-            parts.push(format!("{}={pid}.{}", if launched { "mpi" } else { "pid" }, start_time(pid)));
+            parts.push(if launched { unique("mpi", launcher) } else { unique_here("pid") });
         }
-        Job { name: parts.join(","), rank }
+        Job { name: parts.join(","), rank, is_told }
     }
+
+    /// A job that this process starts on nodes of its own: whatever is set in the environment is about others.
+    pub fn launched_here(named: Option<&str>) -> Self {
+        Job { name: named.map_or_else(|| unique_here("local"), str::to_owned), rank: 0, is_told: true }
+    }
+}
+
+/// A name that no other process ever has.
+pub fn unique_here(label: &str) -> String {
+    unique(label, std::process::id().cast_signed())
+}
+
+fn unique(label: &str, pid: i32) -> String {
+    format!("{label}={pid}.{}", start_time(pid))
 }
 
 /// When process `pid` started, in clock ticks since boot: with the pid, a name that never comes again.

@@ -19,6 +19,7 @@ pub mod inherited;
 pub mod inside;
 pub mod job;
 pub mod join;
+pub mod launched;
 pub mod plan;
 pub mod signals;
 pub mod site;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cluster::named::Wishes;
 use crate::holder::estate::WayIn;
 use election::{Elected, ElectionError, NAMES_MAX};
 use failure::Failure;
@@ -83,20 +85,55 @@ pub struct Request {
     pub log_level: String,
     /// `--cache-bytes`.
     pub cache_bytes: Option<u64>,
+    /// `--hosts`, `--address-book`, `--interface`.
+    pub nodes: Wishes,
+    /// `--shards`.
+    pub shards: Option<u16>,
+    /// `--fan-out`.
+    pub fan_out: Option<u16>,
+    /// `--trust-fabric`.
+    pub trust_fabric: bool,
+    /// `--shared`.
+    pub shared: bool,
+    /// `--local-nodes`.
+    pub local: Option<LocalNodes>,
+    /// `--daemon-cpus`.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
     pub masked: Vec<String>,
 }
 
+/// How many of what `--local-nodes` and `--tasks-per-node` ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalNodes {
+    /// Nodes on this machine.
+    pub nodes: u32,
+    /// Tasks on each.
+    pub tasks_per_node: u32,
+}
+
 /// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
 pub fn run(request: Request) -> ExitCode {
-    match Plan::make(request).and_then(|plan| carry_out(&plan)) {
+    inherited::ignore_file_size_signal();
+    ExitCode::from(match Plan::make(request) {
+        Ok(plan) => run_planned(&plan),
+        Err(failure) => fail(&failure),
+    })
+}
+
+/// The rest of [`run`], once it is planned.
+pub fn run_planned(plan: &Plan) -> u8 {
+    match carry_out(plan) {
         Ok(Outcome::Task(end)) => end_like(end),
-        Ok(Outcome::Lost) => ExitCode::from(125),
-        Err(failure) => {
-            talk::error(&failure, failure.hint());
-            ExitCode::from(failure.exit_code())
-        }
+        Ok(Outcome::Lost) => 125,
+        Err(failure) => fail(&failure),
     }
+}
+
+/// Tells the user, and returns the exit code.
+pub fn fail(failure: &Failure) -> u8 {
+    talk::error(failure, failure.hint());
+    failure.exit_code()
 }
 
 fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
@@ -114,9 +151,9 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
         Founded::NoWay(attempts) if plan.request.require => Err(Failure::NoWay { attempts }),
         Founded::NoWay(attempts) => {
             let why = failure::tell(&attempts);
-            plan.request
-                .talk
-                .warn(format_args!("running the command directly, no way to show a view: {why}"));
+            let remedy = failure::remedy(&attempts).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let talk = plan.request.talk;
+            talk.warn(format_args!("running the command directly, no way to show a view: {why}{remedy}"));
             direct::run(plan)
         }
     }
@@ -155,15 +192,15 @@ fn search(plan: &Plan) -> Result<Founded, Failure> {
 }
 
 /// Ends this process as the task ended, so that whoever waits for it cannot tell.
-fn end_like(end: End) -> ExitCode {
+pub fn end_like(end: End) -> u8 {
     match end {
-        End::Exited(code) => ExitCode::from(code as u8),
+        End::Exited(code) => code as u8,
         End::Killed(signal) => {
             // The task has left its core file, if one was wanted.
             let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
             let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
             signals::suffer(signal);
-            ExitCode::from(end.exit_code() as u8)
+            end.exit_code() as u8
         }
     }
 }

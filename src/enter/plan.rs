@@ -17,11 +17,14 @@ use super::Request;
 use super::command::{Command, CommandError};
 use super::failure::Failure;
 use super::job::{self, Job};
+use super::launched::Launched;
 use super::site::{SITE_FILE, Site};
 use super::step::{EnterError, Step, failed};
 use super::task::die_with_wrapper;
-use super::views::{self, View};
+use super::views::{self, Choice, View};
 use super::{inherited, views::ViewError};
+use crate::cluster::{Cluster, ClusterError, named};
+use crate::holder::affinity;
 use crate::holder::estate::{Caller, WayIn};
 
 /// The decisions.
@@ -43,6 +46,12 @@ pub struct Plan {
     pub caller: Caller,
     /// Name under which the tasks of the job find each other on this node.
     pub name: String,
+    /// The nodes of the job, if there are several.
+    pub cluster: Option<Cluster>,
+    /// What is shown, if it was found before; else the founder finds it.
+    pub choice: Option<Choice>,
+    /// Set in a wrapper that a launcher of ours has started.
+    pub launched: Option<Launched>,
     /// Where COMMAND starts.
     here: Here,
 }
@@ -66,6 +75,9 @@ impl Plan {
         for note in notes {
             request.talk.warn(note);
         }
+        if let Some(cpus) = &request.daemon_cpus {
+            affinity::check(cpus).map_err(Failure::Processors)?;
+        }
         let named: Result<Vec<View>, ViewError> =
             request.views.iter().map(|path| View::open(path, "named by `--view`".to_owned())).collect();
         let (views, notes) = views::collapse(named?);
@@ -73,16 +85,55 @@ impl Plan {
             request.talk.sum_up(note);
         }
         let mount_under = request.mount_under.as_deref().map(views::mount_under).transpose()?;
-        let job = Job::find(request.job.as_deref(), |name| std::env::var(name).ok());
+        let job = job(&request);
+        let cluster = cluster(&request, &job)?;
         let caller = caller()?;
         let name = name(&request, &views, mount_under.as_ref(), &job, caller.uid);
-        Ok(Plan { request, command, site, views, mount_under, job, caller, name, here: Here::find() })
+        let name = cluster.iter().fold(name, of_node);
+        let here = Here::find();
+        let (choice, launched) = (None, None);
+        Ok(Plan {
+            request,
+            command,
+            site,
+            views,
+            mount_under,
+            job,
+            caller,
+            name,
+            cluster,
+            choice,
+            launched,
+            here,
+        })
+    }
+
+    /// Makes this the plan of one wrapper out of the plan of all, which its launcher made.
+    pub fn take_place(&mut self, launched: Launched) {
+        self.name = of_node(self.name.clone(), &launched.cluster);
+        self.job.rank = launched.task;
+        self.cluster = Some(launched.cluster.clone());
+        self.request.report = None; // the launcher writes it
+        self.launched = Some(launched);
+    }
+
+    /// How many nodes share this machine's memory.
+    pub fn nodes_here(&self) -> u32 {
+        self.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here)
+    }
+
+    /// Whether the launcher wants a record of the node.
+    pub fn hands_up_record(&self) -> bool {
+        self.launched.as_ref().is_some_and(|launched| launched.wants_record)
     }
 
     /// The ways to try, best first. Root in a user namespace of its own could not read other users' files.
     pub fn ways(&self) -> Vec<WayIn> {
         match self.request.way {
             Some(way) => vec![way],
+            // What `fusermount3` mounts is seen by all nodes on this machine.
+            None if self.nodes_here() > 1 && self.caller.uid == 0 => vec![WayIn::MountNamespace],
+            None if self.nodes_here() > 1 => vec![WayIn::UserNamespace],
             None if self.caller.uid == 0 => vec![WayIn::MountNamespace, WayIn::Fusermount],
             None => vec![WayIn::UserNamespace, WayIn::Fusermount],
         }
@@ -136,14 +187,37 @@ impl Here {
     }
 }
 
+fn job(request: &Request) -> Job {
+    match request.local {
+        Some(_) => Job::launched_here(request.job.as_deref()),
+        None => Job::find(request.job.as_deref(), |name| std::env::var(name).ok()),
+    }
+}
+
+/// The nodes that the user named; those of a launcher of ours come later.
+fn cluster(request: &Request, job: &Job) -> Result<Option<Cluster>, Failure> {
+    let cluster = named::find(&job.name, &request.nodes)?;
+    if cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1) && !job.is_told {
+        return Err(ClusterError::NoJob.into());
+    }
+    Ok(cluster)
+}
+
 fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, uid: u32) -> String {
     let mut views: Vec<&OsStr> = views.iter().map(|view| view.path.as_os_str()).collect();
     views.sort();
     let way = request.way.map_or("any", WayIn::name);
-    let mut parts = vec![OsStr::new(&job.name), OsStr::new(way)];
+    // Another launcher's nodes have another key, whatever their job is called.
+    let launcher = request.local.map(|_| job::unique_here("local")).unwrap_or_default();
+    let mut parts = vec![OsStr::new(&job.name), OsStr::new(&launcher), OsStr::new(way)];
     parts.push(under.map_or(OsStr::new(""), |under| under.as_os_str()));
     parts.extend(views);
     job::rendezvous(uid, &parts)
+}
+
+/// Each node elects a founder of its own, also where several share a machine.
+fn of_node(name: String, cluster: &Cluster) -> String {
+    format!("{name}-{}", cluster.own)
 }
 
 fn caller() -> Result<Caller, std::io::Error> {

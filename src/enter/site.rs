@@ -58,9 +58,10 @@ impl Site {
         }
     }
 
-    /// The least of what the user asked for and what the site allows.
-    pub fn cap_cache(&self, asked: Option<u64>) -> Option<u64> {
-        asked.into_iter().chain(self.cache_bytes).min()
+    /// The least of what the user asked for and what the site allows, which the `nodes_here` on this machine share.
+    pub fn cap_cache(&self, asked: Option<u64>, nodes_here: u32) -> Option<u64> {
+        let allowed = self.cache_bytes.map(|bytes| bytes / u64::from(nodes_here.max(1)));
+        asked.into_iter().chain(allowed).min()
     }
 
     /// The denied directory that forbids showing `view`, if one does.
@@ -109,14 +110,15 @@ mod tests {
     #[test]
     fn the_site_caps_what_the_user_asks_for() {
         let site = |cache_bytes| Site { cache_bytes, ..Site::default() };
-        for (cap, asked, want) in [
-            (None, None, None),          // the daemon decides
-            (None, Some(9), Some(9)),    // no cap
-            (Some(5), None, Some(5)),    // the cap is also the default
-            (Some(5), Some(9), Some(5)), // capped
-            (Some(5), Some(3), Some(3)), // below the cap
+        for (cap, asked, nodes, want) in [
+            (None, None, 1, None),           // the daemon decides
+            (None, Some(9), 4, Some(9)),     // no cap; what is asked for is per node
+            (Some(5), None, 1, Some(5)),     // the cap is also the default
+            (Some(5), Some(9), 1, Some(5)),  // capped
+            (Some(5), Some(3), 1, Some(3)),  // below the cap
+            (Some(20), Some(9), 4, Some(5)), // four nodes share what the machine may give
         ] {
-            assert_eq!(site(cap).cap_cache(asked), want);
+            assert_eq!(site(cap).cap_cache(asked, nodes), want);
         }
     }
 }

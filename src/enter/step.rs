@@ -1,13 +1,18 @@
 //! The steps on the way inside, and the word that a child sends when one of them fails.
 //!
-//! The child runs between fork and exec, so its word is five bytes through a close-on-exec pipe: the step and
-//! the errno. An exec that succeeds closes the pipe without a word.
+//! The child's word is one write to a close-on-exec pipe: the step, the errno and, if another process told the
+//! reason, its words. An exec that succeeds closes the pipe without a word.
 
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+
+use crate::holder::failed::{Failed, WORDS_BYTES_MAX};
+
+/// Step and errno in front of the words.
+const HEAD_BYTES: usize = 5;
 
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,10 +113,12 @@ impl std::error::Error for EnterError {}
 pub fn failed<E: Into<io::Error>>(step: Step) -> impl Fn(E) -> EnterError {
     move |error| {
         let error: io::Error = error.into();
-        match Errno::from_io_error(&error) {
-            Some(errno) => EnterError::new(step, errno),
-            None => EnterError { words: Some(error.to_string()), ..EnterError::new(step, Errno::IO) },
+        if let Some(errno) = Errno::from_io_error(&error) {
+            return EnterError::new(step, errno);
         }
+        let Failed { words, errno } = Failed::of(&error);
+        let errno = errno.map_or(Errno::IO, Errno::from_raw_os_error);
+        EnterError { words: Some(words), ..EnterError::new(step, errno) }
     }
 }
 
@@ -121,22 +128,45 @@ impl EnterError {
         EnterError { step, errno, words: None }
     }
 
+    /// The service could not be had, for a reason that its own process told.
+    pub fn of_service(failed: Failed) -> Self {
+        let errno = failed.errno.map_or(Errno::CONNRESET, Errno::from_raw_os_error);
+        EnterError { words: Some(failed.words), ..EnterError::new(Step::Holder, errno) }
+    }
+
+    /// Which limit of this process to lift, if one stands in the way of a service.
+    pub fn remedy(&self) -> Option<&'static str> {
+        if !matches!(self.step, Step::Holder | Step::Socket) {
+            return None;
+        }
+        match self.errno {
+            Errno::FBIG => Some("lift the limit on file sizes (`ulimit -f`)"),
+            Errno::NOMEM => Some("lift the limit on memory (`ulimit -v`, or the job's)"),
+            Errno::AGAIN => Some("allow more processes and threads (`ulimit -u`)"),
+            Errno::MFILE => Some("allow more open files (`ulimit -n`, 64 or more)"),
+            Errno::CONNRESET => Some("are `ulimit -v`, the job's memory or the disk too small?"),
+            _ => None,
+        }
+    }
+
     /// Sends the word through `pipe`. If nobody listens any more, nobody minds.
     pub fn tell(self, pipe: &OwnedFd) {
-        let mut word = [self.step as u8, 0, 0, 0, 0];
-        word[1..].copy_from_slice(&self.errno.raw_os_error().to_ne_bytes());
+        let mut word = vec![self.step as u8];
+        word.extend(self.errno.raw_os_error().to_ne_bytes());
+        let words = self.words.unwrap_or_default();
+        word.extend(words.bytes().take(WORDS_BYTES_MAX));
         let _ = rustix::io::write(pipe, &word);
     }
 
     /// Hears the word. `None`: the pipe was closed without one.
     pub fn hear(pipe: &OwnedFd) -> Option<Self> {
-        let mut word = [0; 5];
-        let [step, errno @ ..] = match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut word)) {
-            Ok(5) => word,
-            _ => return None,
-        };
-        let step = Step::ALL.into_iter().find(|known| *known as u8 == step)?;
-        Some(EnterError::new(step, Errno::from_raw_os_error(i32::from_ne_bytes(errno))))
+        let mut word = [0; HEAD_BYTES + WORDS_BYTES_MAX];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut word)).ok()?;
+        let (head, words) = word[..read].split_at_checked(HEAD_BYTES)?;
+        let step = Step::ALL.into_iter().find(|known| *known as u8 == head[0])?;
+        let errno = i32::from_ne_bytes(head[1..].try_into().ok()?);
+        let words = (!words.is_empty()).then(|| String::from_utf8_lossy(words).into_owned());
+        Some(EnterError { words, ..EnterError::new(step, Errno::from_raw_os_error(errno)) })
     }
 }
 
@@ -147,12 +177,23 @@ mod tests {
     #[test]
     fn every_step_is_heard_as_it_was_told() {
         for step in Step::ALL {
-            let (reader, writer) = rustix::pipe::pipe().unwrap();
-            let told = EnterError::new(step, Errno::PERM);
-            told.clone().tell(&writer);
-            assert_eq!(EnterError::hear(&reader), Some(told));
-            drop(writer);
-            assert_eq!(EnterError::hear(&reader), None);
+            for words in [None, Some("cannot map the counters".to_owned())] {
+                let (reader, writer) = rustix::pipe::pipe().unwrap();
+                let told = EnterError { words, ..EnterError::new(step, Errno::PERM) };
+                told.clone().tell(&writer);
+                assert_eq!(EnterError::hear(&reader), Some(told));
+                drop(writer);
+                assert_eq!(EnterError::hear(&reader), None);
+            }
         }
+    }
+
+    #[test]
+    fn words_that_are_too_long_are_cut_and_hold_nothing_up() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let words = Some("é".repeat(100_000));
+        EnterError { words, ..EnterError::new(Step::Holder, Errno::PERM) }.tell(&writer);
+        let heard = EnterError::hear(&reader).unwrap();
+        assert_eq!(heard.words.unwrap().len(), WORDS_BYTES_MAX);
     }
 }

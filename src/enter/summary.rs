@@ -6,7 +6,11 @@ use crate::holder::messages::Summary;
 
 /// `/opt/env: 3,749 requests, 96 % answered from memory, 1,021 storage calls, 34 MB read, view ready in 12 ms`.
 pub fn line(summary: &Summary) -> String {
-    let mut parts = vec![format!("{} requests", grouped(summary.requests))];
+    let mut parts = Vec::new();
+    if summary.nodes > 1 {
+        parts.push(format!("{} nodes", grouped(summary.nodes)));
+    }
+    parts.push(format!("{} requests", grouped(summary.requests)));
     // Rounded down: 100 % means all.
     if let Some(percent) = (summary.from_memory * 100).checked_div(summary.answers) {
         parts.push(format!("{percent} % answered from memory"));
@@ -71,6 +75,7 @@ mod tests {
             storage_calls: 1021,
             storage_bytes: 34_400_000,
             ready_seconds: 0.0123,
+            nodes: 1,
             tasks: 1,
             restarts: 0,
         };
@@ -78,11 +83,18 @@ mod tests {
             line(&summary),
             "/opt/env: 3,749 requests, 96 % answered from memory, 1,021 storage calls, 34 MB read, view ready in 12 ms"
         );
-        let more =
-            Summary { views: vec!["/a".into(), "/b".into(), "/c".into()], tasks: 32, restarts: 2, ..summary };
+        let more = Summary {
+            views: vec!["/a".into(), "/b".into(), "/c".into()],
+            nodes: 4,
+            tasks: 32,
+            restarts: 2,
+            ..summary
+        };
         let more = line(&more);
         assert!(
-            more.starts_with("/a and 2 more: ") && more.contains("32 tasks") && more.ends_with("2 restarts")
+            more.starts_with("/a and 2 more: 4 nodes, ")
+                && more.contains("32 tasks")
+                && more.ends_with("2 restarts")
         );
     }
 

@@ -5,6 +5,13 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::OnceLock;
+
+use super::launched::ToLauncher;
+use crate::holder::channel::Channel;
+
+/// The line to a launcher that speaks for this process. As standard error is, it is the process's own and set once.
+static LAUNCHER: OnceLock<Channel> = OnceLock::new();
 
 /// How much to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,17 @@ pub fn error(line: impl Display, hint: Option<&str>) {
     }
 }
 
-fn say(line: impl Display) {
+/// From now on lines go to the launcher at the other end of `line`.
+pub fn through(line: Channel) {
+    let _ = LAUNCHER.set(line);
+}
+
+/// A line, whatever the user asked to know.
+pub fn say(line: impl Display) {
+    if let Some(launcher) = LAUNCHER.get()
+        && launcher.send(&ToLauncher::Said(line.to_string()), &[]).is_ok()
+    {
+        return;
+    }
     let _ = std::io::stderr().write_all(format!("spinney: {line}\n").as_bytes());
 }

@@ -81,15 +81,7 @@ impl Task {
 
     /// The next change, if there is one.
     pub fn change(&self) -> Option<Change> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let status = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), options)).ok()??;
-        if let Some(code) = status.exit_status() {
-            return Some(Change::Ended(End::Exited(code)));
-        }
-        if let Some(signal) = status.terminating_signal() {
-            return Some(Change::Ended(End::Killed(signal)));
-        }
-        status.stopping_signal().map(Change::Stopped)
+        change_of(self.pid)
     }
 
     /// Keeps its end for [`Self::remembered`].
@@ -104,8 +96,7 @@ impl Task {
 
     /// Whether it is stopped at this moment.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(')').is_some_and(|(_, after)| after.trim_start().starts_with('T'))
+        is_stopped(self.pid)
     }
 
     /// Whether it has gone to another process group than this process's, as an interactive shell does.
@@ -122,6 +113,25 @@ impl Task {
     pub fn reap(&self) {
         let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED));
     }
+}
+
+/// The next change of child `pid`, if there is one.
+pub fn change_of(pid: Pid) -> Option<Change> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    let status = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).ok()??;
+    if let Some(code) = status.exit_status() {
+        return Some(Change::Ended(End::Exited(code)));
+    }
+    if let Some(signal) = status.terminating_signal() {
+        return Some(Change::Ended(End::Killed(signal)));
+    }
+    status.stopping_signal().map(Change::Stopped)
+}
+
+/// Whether process `pid` is stopped at this moment.
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, after)| after.trim_start().starts_with('T'))
 }
 
 /// Asks to die with the wrapper. Anything that changes credentials undoes it, so it is asked again after that.

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::descriptors;
 use super::election;
+use super::launched::ToLauncher;
 use super::plan::Plan;
 use super::signals;
 use super::talk::{self, Talk};
@@ -24,7 +25,7 @@ use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
 use crate::holder::fusermount;
-use crate::holder::messages::{Farewell, FromHolder, ToHolder};
+use crate::holder::messages::{Farewell, FromHolder, ToHolder, Uncompiled};
 use crate::holder::namespaces::{mount_namespace_of, processes_inside};
 
 /// How long the farewell may take: the report's 5 s and a little.
@@ -165,10 +166,22 @@ impl Tenancy {
         if let Some(error) = farewell.report_error {
             talk.warn(format_args!("the report could not be written: {error}"));
         }
+        if let (Some(record), Some(launched)) = (farewell.record, &plan.launched) {
+            let _ = launched.tell(&ToLauncher::Record(record));
+        }
+        if let Some(Uncompiled { modules, directory }) = farewell.uncompiled {
+            talk.warn(format_args!(
+                "{modules} modules have no bytecode, so every process compiles them again; remedy: \
+                 python3 -m compileall -q {}",
+                directory.display()
+            ));
+        }
         if let Some(summary) = farewell.summary {
             self.see_the_end(farewell.mount_namespace)?;
-            if talk != Talk::Quiet {
-                talk.sum_up(super::summary::line(&summary));
+            match &plan.launched {
+                Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
+                None if talk != Talk::Quiet => talk.sum_up(super::summary::line(&summary)),
+                None => {}
             }
         }
         Ok(())

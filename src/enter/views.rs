@@ -62,6 +62,36 @@ pub struct Ground {
     pub is_fuse: bool,
 }
 
+/// A view and what it stands on.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The view.
+    pub view: View,
+    /// The file system it is on.
+    pub ground: Ground,
+}
+
+/// What is to be shown.
+#[derive(Debug)]
+pub struct Choice {
+    /// The views; may be none.
+    pub views: Vec<Chosen>,
+    /// What to say if there are none.
+    pub nothing: String,
+}
+
+impl Choice {
+    /// The same views with descriptors of their own.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let again = |chosen: &Chosen| Ok(Chosen { view: chosen.view.try_clone()?, ground: chosen.ground });
+        let views: io::Result<Vec<Chosen>> = self.views.iter().map(again).collect();
+        Ok(Choice { views: views?, nothing: self.nothing.clone() })
+    }
+}
+
 /// A directory that is to be shown.
 #[derive(Debug)]
 pub struct View {

@@ -158,9 +158,22 @@ impl Ward {
         })
     }
 
+    /// Whether the children of this process have `signal`, which it has just read, already.
+    pub fn children_have(&mut self, signal: &signalfd_siginfo) -> bool {
+        is_the_terminals(signal) || self.was_for_the_group(number(signal))
+    }
+
+    /// Waits for a signal, or something to read from `line`.
+    ///
+    /// # Errors
+    /// What `poll` answers.
+    pub fn wait(&self, line: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        wait(&self.signals, line, None).map(drop)
+    }
+
     fn pass_on(&mut self, task: &Task, signal: &signalfd_siginfo) {
+        let has_it = self.children_have(signal);
         let number = number(signal);
-        let has_it = is_the_terminals(signal) || self.was_for_the_group(number);
         // A stop that came after it took it from the canary, as stops do; and what it woke is to stand again.
         if number == libc::SIGCONT && signals::stop_is_pending() {
             return;
@@ -174,7 +187,8 @@ impl Ward {
     }
 }
 
-fn number(signal: &signalfd_siginfo) -> c_int {
+/// Which signal it is.
+pub fn number(signal: &signalfd_siginfo) -> c_int {
     signal.ssi_signo.cast_signed()
 }
 

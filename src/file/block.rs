@@ -1,8 +1,16 @@
 //! Pieces of a file's content.
 //!
-//! Not here: reading them (`storage`), keeping them (`cache`).
+//! A block that travels carries a checksum, made by the node that read it from storage and checked by every node
+//! that it passes. On its way it is kept beside the bytes and never made anew, so bytes that go wrong in a node's
+//! memory do not travel on unnoticed.
+//!
+//! Not here: reading them (`storage`), keeping them (`cache`), sending them (`wire`).
 
+use std::cell::RefCell;
 use std::ops::{Deref, Range};
+use std::sync::OnceLock;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Size of a block: 128 KiB; the last block of a file is as long as what is left.
 ///
@@ -35,16 +43,78 @@ impl BlockIndex {
 
 /// The content of one block. Immutable.
 #[derive(Debug)]
-pub struct Block(Box<[u8]>);
+pub struct Block {
+    bytes: Box<[u8]>,
+    /// As it came with the bytes; else empty until somebody wants to send them: most blocks never travel.
+    checksum: OnceLock<u64>,
+}
 
 impl Block {
-    /// A block of these bytes.
+    /// A block of these bytes, as storage gave them.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Block(bytes.into_boxed_slice())
+        Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::new() }
+    }
+
+    /// A block that came from another node with its checksum; `None` if they do not belong together.
+    pub fn received(bytes: Vec<u8>, checksum: u64) -> Option<Self> {
+        (xxh3_64(&bytes) == checksum)
+            .then(|| Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::from(checksum) })
+    }
+
+    /// XXH3 of the bytes, 64 bits: the one they came with, else made now and kept.
+    ///
+    /// It finds accidents, not forgers: against those connections are authenticated.
+    pub fn checksum(&self) -> u64 {
+        *self.checksum.get_or_init(|| xxh3_64(&self.bytes))
     }
 }
 
 impl Deref for Block {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+thread_local! {
+    /// The memory of the [`Passing`] that this thread dropped last.
+    static LAST_DROPPED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes of a file on their way to one reader, kept nowhere.
+///
+/// The thread that drops them uses their memory for the next: it is then still in the core's cache, and no
+/// page of it has to be faulted in again.
+#[derive(Debug)]
+pub struct Passing(Vec<u8>);
+
+impl Passing {
+    /// What `fill` puts into an empty vector that has some capacity already.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn fill<E>(fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
+        let mut passing = Passing(LAST_DROPPED.take());
+        passing.0.clear();
+        fill(&mut passing.0)?;
+        Ok(passing)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        // A thread that is ending keeps nothing.
+        let _ = LAST_DROPPED.try_with(|last| last.replace(std::mem::take(&mut self.0)));
+    }
+}
+
+impl Deref for Passing {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.0
@@ -54,6 +124,26 @@ impl Deref for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_bytes_use_the_memory_of_those_dropped() {
+        let fill = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(&[7; 5000]);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(first) = Passing::fill(fill);
+        let at = first.as_ptr();
+        drop(first);
+        let Ok(second) = Passing::fill(fill);
+        assert_eq!((second.as_ptr(), second.len()), (at, 5000));
+    }
+
+    #[test]
+    fn a_block_whose_bytes_went_wrong_on_the_way_is_not_taken() {
+        let sent = Block::new(b"some bytes".to_vec());
+        assert!(Block::received(b"some bytes".to_vec(), sent.checksum()).is_some());
+        assert!(Block::received(b"some bytez".to_vec(), sent.checksum()).is_none());
+    }
 
     #[test]
     fn a_block_is_clipped_to_the_file() {

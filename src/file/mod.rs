@@ -14,7 +14,7 @@ mod source;
 pub mod task;
 
 pub use attributes::{Attributes, Entry, FileKind, Timestamp, Version};
-pub use block::{BLOCK_BYTES, Block, BlockIndex};
+pub use block::{BLOCK_BYTES, Block, BlockIndex, Passing};
 pub use error::FetchError;
 pub use listing::{Listing, ListingEntry, NAMES_MAX};
 pub use path::{FilePath, NAME_BYTES_MAX, ViewId};

@@ -27,6 +27,11 @@ impl ViewId {
         ViewId(u16::try_from(position).expect("a command line holds fewer than 65,536 views"))
     }
 
+    /// The view at `position`, which somebody else named; `None` if no list of views is that long.
+    pub fn from_position(position: u64) -> Option<Self> {
+        u16::try_from(position).ok().map(ViewId)
+    }
+
     /// Position in the job's list of views.
     pub fn position(self) -> usize {
         usize::from(self.0)

@@ -4,10 +4,11 @@
 //! through [`Changes`], so that no lower layer names a higher one.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
 
-use super::{Block, BlockIndex, Entry, FetchError, FilePath, Listing, Version, ViewId};
+use super::{Block, BlockIndex, Entry, FetchError, FilePath, Listing, Passing, Version, ViewId};
 
 /// Who gave an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,35 @@ pub trait Source: Send + Sync + 'static {
 
     /// What can be told of the name at `path` at once and without asking anybody.
     fn known(&self, _path: &FilePath) -> Option<Arc<Entry>> {
+        None
+    }
+
+    /// Exactly these bytes of the file at `path`, if they are best read by this very thread and kept by nobody;
+    /// otherwise `None`, and [`Source::block`] is to be asked.
+    ///
+    /// All of them, exactly as storage has them under `version`; else [`FetchError::Stale`].
+    fn read_here(
+        &self,
+        _path: &FilePath,
+        _version: Version,
+        _range: Range<u64>,
+    ) -> Option<Result<Passing, FetchError>> {
+        None
+    }
+
+    /// Whether content comes out of this node's memory anyway, so that nothing is gained by reading it ahead.
+    fn reads_quickly(&self) -> bool {
+        false
+    }
+
+    /// Whether questions about what is in the directory at `path` go from here to storage, with no other node between.
+    /// Only there is it worth guessing what will be asked; a node above has guessed already.
+    fn is_near(&self, _path: &FilePath) -> bool {
+        true
+    }
+
+    /// The listing of the directory at `path` if it can be told at once and without asking anybody.
+    fn known_listing(&self, _path: &FilePath) -> Option<Arc<Listing>> {
         None
     }
 

@@ -42,6 +42,7 @@ pub(super) const INIT_NO_OPENDIR_SUPPORT: u64 = 1 << 24;
 pub(super) const INIT_EXPLICIT_INVAL_DATA: u64 = 1 << 25;
 pub(super) const INIT_EXT: u64 = 1 << 30;
 pub(super) const INIT_HAS_RESEND: u64 = 1 << 39;
+pub(super) const INIT_REQUEST_TIMEOUT: u64 = 1 << 42;
 
 pub(super) const OPEN_KEEP_CACHE: u32 = 1 << 1;
 pub(super) const OPEN_CACHE_DIR: u32 = 1 << 3;
@@ -100,7 +101,9 @@ pub(super) struct InitOut {
     pub(super) max_pages: u16,
     pub(super) map_alignment: u16,
     pub(super) flags2: u32,
-    pub(super) unused: [u32; 7],
+    pub(super) max_stack_depth: u32,
+    pub(super) request_timeout: u16,
+    pub(super) unused: [u16; 11],
 }
 
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

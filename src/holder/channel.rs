@@ -55,7 +55,7 @@ impl Channel {
         send(&self.0, message, descriptors, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
-    /// Waits for the next message. `None`: the peer is gone.
+    /// Waits for the next message. `None`: the peer is gone, and so is all that it said.
     ///
     /// # Errors
     /// What `recvmsg` answers; `InvalidData` for a packet that is no message.
@@ -63,10 +63,14 @@ impl Channel {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut was_reset = false;
         let got = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
+                // A peer that closed without reading everything: the kernel says so first, once, and only then gives
+                // what the peer had said before.
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET | Errno::PIPE) => return Ok(None),
                 answer => break answer?,
             }
@@ -160,9 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_of_a_peer_is_heard_though_it_closed_without_reading_ours() {
+        let (here, there) = Channel::pair().unwrap();
+        here.send(&ToHolder::Join, &[]).unwrap();
+        there.send(&FromDaemon::Ready, &[]).unwrap();
+        drop(there);
+        assert_eq!(here.receive::<FromDaemon>().unwrap().map(|heard| heard.0), Some(FromDaemon::Ready));
+        assert!(here.receive::<FromDaemon>().unwrap().is_none());
+    }
+
+    #[test]
     fn a_message_over_the_limit_is_refused_by_the_sender() {
         let (here, _there) = Channel::pair().unwrap();
-        let message = FromDaemon::Reported { error: Some("x".repeat(MESSAGE_BYTES_MAX)) };
+        let error = Some("x".repeat(MESSAGE_BYTES_MAX));
+        let message = FromDaemon::Reported { error, record: None, uncompiled: None };
         assert_eq!(here.send(&message, &[]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
     }
 }

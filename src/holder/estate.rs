@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Cluster;
+
 /// How tasks reach the view on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -72,6 +74,8 @@ pub struct Settings {
     pub caller: Caller,
     /// Bytes the cache may hold; `None`: chosen by the daemon from the machine's memory.
     pub cache_bytes: Option<u64>,
+    /// Processors for holder and daemon; `None`: all that the job may use.
+    pub daemon_cpus: Option<Vec<usize>>,
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
     /// File for the log of holder and daemon.
@@ -79,6 +83,18 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// Level of that log: error, warn, info, debug or trace.
     pub log_level: String,
+    /// The nodes of the job; `None`: this one is alone.
+    pub cluster: Option<Cluster>,
+    /// `--shards`; `None`: chosen from the number of nodes.
+    pub shards: Option<u16>,
+    /// `--fan-out`; `None`: chosen from the number of nodes.
+    pub fan_out: Option<u16>,
+    /// `--trust-fabric`: nodes prove who they are, and then talk in clear.
+    pub trust_fabric: bool,
+    /// `--shared`: all views are the same on all nodes, whatever file system they are on.
+    pub shared: bool,
+    /// Whether the node's record goes to the last wrapper, which hands it to its launcher, instead of into a file.
+    pub hand_up_record: bool,
     /// Directory for `run.json`.
     #[serde(with = "super::paths::maybe")]
     pub report: Option<PathBuf>,
@@ -86,7 +102,7 @@ pub struct Settings {
     pub command: Vec<String>,
     /// Whether the report shows all arguments.
     pub record_args: bool,
-    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`, `openat2`, `pidfd`.
+    /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`.
     pub masked: Vec<String>,
 }
 
@@ -121,6 +137,11 @@ pub struct Manifest<Fd> {
     pub ledger: Fd,
     /// The listening control socket.
     pub listener: Fd,
+    /// TCP sockets that other nodes connect to, listening, all on one of `cluster::ports_of`; none without a cluster,
+    /// or if all ports were taken.
+    pub node_listeners: Vec<Fd>,
+    /// memfd: the key of a cluster on one machine (`cluster::job_key`). Other clusters have theirs elsewhere.
+    pub job_key: Option<Fd>,
     /// This process's end of the socket pair between holder and daemon.
     pub peer: Fd,
 }
@@ -150,6 +171,8 @@ impl Estate {
             counters: self.counters.as_raw_fd(),
             ledger: self.ledger.as_raw_fd(),
             listener: self.listener.as_raw_fd(),
+            node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            job_key: self.job_key.as_ref().map(AsRawFd::as_raw_fd),
             peer,
         }
     }
@@ -164,6 +187,8 @@ impl Inventory {
             all.extend(c.unmounter);
         }
         all.extend([self.counters, self.ledger, self.listener, self.peer]);
+        all.extend(&self.node_listeners);
+        all.extend(self.job_key);
         all
     }
 
@@ -199,6 +224,8 @@ impl Inventory {
             counters: own(inventory.counters),
             ledger: own(inventory.ledger),
             listener: own(inventory.listener),
+            node_listeners: inventory.node_listeners.into_iter().map(own).collect(),
+            job_key: inventory.job_key.map(own),
             peer: own(inventory.peer),
         };
         Ok(estate)

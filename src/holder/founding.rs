@@ -15,6 +15,7 @@ use rustix::fs::MemfdFlags;
 
 use super::channel::Channel;
 use super::estate::{Connection, Estate, WayIn};
+use super::failed::{Failed, cannot};
 use super::ledger::Ledger;
 use super::messages::{FromDaemon, FromHolder, ToHolder};
 use super::namespaces::Namespaces;
@@ -25,15 +26,26 @@ use super::succession;
 ///
 /// # Errors
 /// The founder left or the daemon died before a task was inside; nothing is left behind then.
-pub fn found(mut estate: Estate) -> io::Result<Service> {
-    let mut ledger = Ledger::begin();
+pub fn found(estate: Estate) -> io::Result<Service> {
+    let line = Channel::from(estate.peer.try_clone()?);
     let founder = Channel::from(estate.peer.try_clone()?);
+    found_with(estate, founder).inspect_err(|error| tell(&line, error))
+}
+
+/// Tells the founder why there is no service.
+fn tell(founder: &Channel, error: &Error) {
+    // One that is gone need not know.
+    let _ = founder.send_now(&FromHolder::Failed(Failed::of(error)), &[]);
+}
+
+fn found_with(mut estate: Estate, founder: Channel) -> io::Result<Service> {
+    let mut ledger = Ledger::begin();
     let namespaces = gather(&mut estate, &founder)?;
     ledger.mount_namespace = namespaces.as_ref().map(Namespaces::inode).transpose()?;
     ledger.present = 1;
     // Before the first task can be inside: from then on this process may be killed and must have a successor.
-    ledger.store(&estate.ledger)?;
-    let mut daemon = succession::start_daemon(&mut estate)?;
+    ledger.store(&estate.ledger).map_err(cannot("write to shared memory"))?;
+    let mut daemon = succession::start_daemon(&mut estate).map_err(cannot("start the daemon"))?;
     if let Err(error) = admit_founder(&estate, &founder) {
         // Not yet under the rule that the daemon outlives us: it would start a holder for nothing.
         let _ = daemon.kill();
@@ -68,11 +80,15 @@ fn connection(only_view: Option<usize>, descriptors: Vec<OwnedFd>) -> io::Result
     let mut descriptors = descriptors.into_iter();
     Ok(Connection {
         fuse: descriptors.next().ok_or_else(out_of_order)?,
-        requests: rustix::fs::memfd_create("spinney-requests", MemfdFlags::CLOEXEC)?,
-        nodes: rustix::fs::memfd_create("spinney-nodes", MemfdFlags::CLOEXEC)?,
+        requests: memory("spinney-requests")?,
+        nodes: memory("spinney-nodes")?,
         only_view,
         unmounter: descriptors.next(),
     })
+}
+
+fn memory(name: &str) -> io::Result<OwnedFd> {
+    rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map_err(cannot("make shared memory"))
 }
 
 /// Waits until the daemon serves and the founder's child is inside.
@@ -81,8 +97,9 @@ fn admit_founder(estate: &Estate, founder: &Channel) -> io::Result<()> {
     wait_for_either(&daemon, founder)?;
     match daemon.receive()? {
         Some((FromDaemon::Ready, _)) => founder.send_now(&FromHolder::Started, &[])?,
+        Some((FromDaemon::Failed(failed), _)) => return Err(failed.into()),
         Some(_) => return Err(out_of_order()),
-        None => return Err(Error::new(io::ErrorKind::BrokenPipe, "the daemon did not start")),
+        None => return Err(Error::new(io::ErrorKind::BrokenPipe, "the daemon ended without a word")),
     }
     match founder.receive()? {
         Some((ToHolder::Inside, _)) => Ok(()),

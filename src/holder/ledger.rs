@@ -107,6 +107,8 @@ impl Ledger {
             exit_code: self.first_failure.map_or(0, |(_, code)| code),
             tasks: self.tasks_ended,
             tasks_failed: self.tasks_failed,
+            first_failed: self.first_failure.map(|(rank, _)| rank),
+            founded_unix_us: self.founded_unix_us,
             wall_seconds: Duration::from_micros(self.elapsed_us()).as_secs_f64(),
             ready_seconds: self.ready_seconds(),
         }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::estate::WayIn;
+use super::failed::Failed;
 
 /// Bytes of the longest message: 64 KiB, far below the default send buffer of 208 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -36,9 +37,25 @@ pub enum FromDaemon {
     Reported {
         /// The error in words, for the user.
         error: Option<String>,
+        /// The node's record (`daemon::record`), if `Settings::hand_up_record` wants it.
+        record: Option<serde_json::Value>,
+        /// Modules without bytecode, if they are many.
+        uncompiled: Option<Uncompiled>,
     },
+    /// It cannot serve, and ends.
+    Failed(Failed),
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
     Ended,
+}
+
+/// Modules that every process compiled anew, because the view cannot take their bytecode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Uncompiled {
+    /// How many, at least.
+    pub modules: usize,
+    /// Where to compile them: the innermost directory that holds them all, or most of them.
+    #[serde(with = "super::paths::one")]
+    pub directory: PathBuf,
 }
 
 /// What became of the tasks on this node, as `run.json` tells it.
@@ -50,6 +67,10 @@ pub struct RunOutcome {
     pub tasks: u64,
     /// Those of them that did not end with 0.
     pub tasks_failed: u64,
+    /// Rank, among the tasks of the job, of the one that `exit_code` is of; `None` if all ended with 0.
+    pub first_failed: Option<u64>,
+    /// When the service was founded, microseconds since 1970: tells two services that a node had one after the other.
+    pub founded_unix_us: u64,
     /// Seconds since the founding wrapper started.
     pub wall_seconds: f64,
     /// Seconds from there until the view could be used.
@@ -94,6 +115,8 @@ pub enum ToHolder {
 pub enum FromHolder {
     /// Answer to [`ToHolder::Start`]: the daemon answers the kernel.
     Started,
+    /// To the founder: there will be no service. The holder ends.
+    Failed(Failed),
     /// Answer to [`ToHolder::Join`]. Descriptors: mount namespace, then user namespace, as the way needs.
     Welcome(Welcome),
     /// Answer to [`ToHolder::Join`]: the view is fading away, found another.
@@ -125,6 +148,10 @@ pub struct Farewell {
     pub mount_namespace: Option<u64>,
     /// Why the report could not be written.
     pub report_error: Option<String>,
+    /// The node's record, for the one who sums up, if `Settings::hand_up_record` wants it.
+    pub record: Option<serde_json::Value>,
+    /// Modules without bytecode, if they are many: told once.
+    pub uncompiled: Option<Uncompiled>,
 }
 
 /// Figures of the node for the one line at the end.
@@ -145,6 +172,8 @@ pub struct Summary {
     pub storage_bytes: u64,
     /// Seconds until the view could be used.
     pub ready_seconds: f64,
+    /// Nodes that had it.
+    pub nodes: u64,
     /// Tasks that used it.
     pub tasks: u64,
     /// Restarts of daemon and holder.

@@ -6,8 +6,10 @@
 //!
 //! Not here: answering the kernel (`fuse`, run by `daemon`); entering a namespace (`enter`).
 
+pub mod affinity;
 pub mod channel;
 pub mod estate;
+pub mod failed;
 mod founding;
 pub mod fusermount;
 mod guests;
@@ -35,6 +37,7 @@ pub fn run(number: RawFd) -> ExitCode {
         Err(_) => return ExitCode::FAILURE, // stderr is /dev/null: the parent sees the end of file
     };
     journal::begin(&estate.settings, "holder");
+    settle_on_processors(&estate.settings);
     match begin(estate).and_then(service::Service::keep) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -74,6 +77,13 @@ pub fn settle(name: &std::ffi::CStr) {
     let _ = rustix::thread::set_name(name);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     lift_limits();
+}
+
+/// Goes to the processors that the settings name. One that cannot serves where it is: the wrapper has tried before.
+pub fn settle_on_processors(settings: &estate::Settings) {
+    if let Err(error) = affinity::take(settings.daemon_cpus.as_deref()) {
+        tracing::warn!(%error, "stays on the processors it was started on");
+    }
 }
 
 /// What limits the tasks need not limit what serves them: descriptors, and what `ulimit` says of file sizes (memfds

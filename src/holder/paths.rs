@@ -24,6 +24,30 @@ pub mod list {
     }
 }
 
+/// For `PathBuf`.
+pub mod one {
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes the path as the bytes it consists of.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().serialize(serializer)
+    }
+
+    /// Reads what [`serialize`] wrote.
+    ///
+    /// # Errors
+    /// The deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(OsString::deserialize(deserializer)?.into())
+    }
+}
+
 /// For `Option<PathBuf>`.
 pub mod maybe {
     use std::ffi::OsString;
@@ -57,7 +81,9 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Both {
+    struct All {
+        #[serde(with = "super::one")]
+        one: PathBuf,
         #[serde(with = "super::list")]
         list: Vec<PathBuf>,
         #[serde(with = "super::maybe")]
@@ -67,8 +93,8 @@ mod tests {
     #[test]
     fn a_path_that_is_not_utf8_comes_back_byte_for_byte() {
         let odd = PathBuf::from(OsString::from_vec(b"/a\xff\n\"b".to_vec()));
-        let both = Both { list: vec![odd.clone(), "/plain".into()], maybe: Some(odd) };
-        let text = serde_json::to_string(&both).unwrap();
-        assert_eq!(serde_json::from_str::<Both>(&text).unwrap(), both);
+        let all = All { one: odd.clone(), list: vec![odd.clone(), "/plain".into()], maybe: Some(odd) };
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<All>(&text).unwrap(), all);
     }
 }

@@ -19,7 +19,7 @@ use super::estate::{Estate, WayIn};
 use super::fusermount;
 use super::guests::{Guests, Standing};
 use super::ledger::Ledger;
-use super::messages::{Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Welcome};
+use super::messages::{Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Uncompiled, Welcome};
 use super::namespaces::Namespaces;
 use super::succession;
 use crate::profile::recorder::{Counter, Recorder};
@@ -60,6 +60,12 @@ pub struct Service {
     /// When to stop waiting for a report, or for wrappers to resume.
     deadline: Option<Instant>,
     report_error: Option<String>,
+    /// The newest record of this node, until it is handed out.
+    record: Option<serde_json::Value>,
+    /// To be told to the last wrapper.
+    uncompiled: Option<Uncompiled>,
+    /// Whether one was told already.
+    told_uncompiled: bool,
     /// With `fusermount3`: whether the mounts have been taken away again.
     unmounted: bool,
     /// The daemon said that the kernel ended every connection.
@@ -117,6 +123,9 @@ impl Service {
             awaited: 0,
             deadline: None,
             report_error: None,
+            record: None,
+            uncompiled: None,
+            told_uncompiled: false,
             unmounted: false,
             ended: false,
             daemon: None,
@@ -170,8 +179,12 @@ impl Service {
         let daemon = Channel::from(self.estate.peer.try_clone()?);
         match daemon.receive()? {
             Some((FromDaemon::Ready, _)) => {}
-            Some((FromDaemon::Reported { error }, _)) => {
+            // It ends now, which is the next thing to be heard of it.
+            Some((FromDaemon::Failed(failed), _)) => tracing::error!(%failed, "the daemon cannot serve"),
+            Some((FromDaemon::Reported { error, record, uncompiled }, _)) => {
                 self.report_error = error;
+                self.record = record;
+                self.uncompiled = uncompiled.filter(|_| !self.told_uncompiled);
                 self.dismiss();
             }
             Some((FromDaemon::Ended, _)) => {
@@ -351,10 +364,14 @@ impl Service {
     }
 
     fn say_farewell(&mut self, summary: Option<Summary>) {
+        let uncompiled = self.uncompiled.take_if(|_| summary.is_some());
+        self.told_uncompiled |= uncompiled.is_some();
         let farewell = FromHolder::Farewell(Farewell {
             summary,
             mount_namespace: self.ledger.mount_namespace,
             report_error: self.report_error.take(),
+            record: self.record.take(),
+            uncompiled,
         });
         self.guests.tell(Standing::Leaving, &farewell, Standing::Dismissed);
     }
@@ -387,6 +404,7 @@ impl Service {
             storage_calls: get(Counter::StorageMetadata) + get(Counter::StorageReads),
             storage_bytes: get(Counter::StorageBytes),
             ready_seconds: self.ledger.ready_seconds(),
+            nodes: 1,
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
         }

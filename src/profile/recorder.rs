@@ -100,6 +100,8 @@ counters! {
     FaultsParentsLost = "faults.parents_lost", "events";
     /// Blocks whose checksum did not match.
     FaultsChecksums = "faults.checksum_mismatches", "events";
+    /// Views that this node reads from storage itself, since they are other directories here than on other nodes.
+    FaultsViewsApart = "faults.views_apart", "views";
     /// Times the daemon was started again after it had died.
     FaultsDaemonRestarts = "faults.daemon_restarts", "events";
     /// Times the holder was started again after it had died.
@@ -113,6 +115,8 @@ counters! {
     MemoryCached = "memory.cached_bytes", "bytes";
     /// Largest resident memory of the daemon seen so far.
     MemoryPeakRss = "memory.peak_rss_bytes", "bytes";
+    /// Times the cache gave up memory because the node was short of it.
+    MemoryPressed = "memory.pressed", "events";
 
     /// Times a documented limit was hit (listing size, descriptors, requests in flight).
     LimitsHit = "limits.hit", "events";

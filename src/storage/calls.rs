@@ -134,9 +134,15 @@ impl Calls {
         }
     }
 
-    /// Reads from byte `offset` until `length` bytes or the end of the file are reached.
-    pub(super) fn read(&self, file: impl AsFd, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
-        let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    /// Reads from byte `offset` into the empty `bytes` until `length` bytes or the end of the file are reached.
+    pub(super) fn read(
+        &self,
+        file: impl AsFd,
+        offset: u64,
+        length: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
+        bytes.reserve_exact(length);
         while bytes.len() < length {
             self.recorder.count(Counter::StorageReads);
             let at = offset + bytes.len() as u64;
@@ -153,7 +159,7 @@ impl Calls {
             unsafe { bytes.set_len(bytes.len() + count) };
         }
         self.recorder.add(Counter::StorageBytes, bytes.len() as u64);
-        Ok(bytes)
+        Ok(())
     }
 
     /// The figures of `statfs` for the file system `directory` is on.

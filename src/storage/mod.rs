@@ -12,6 +12,7 @@ mod directories;
 mod files;
 mod pool;
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +23,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::calls::Calls;
 use self::directories::{DIRECTORIES_KEPT_MAX, Directories};
 use self::files::Files;
-use self::pool::Pool;
 pub use self::pool::allow_blocking_here;
+use self::pool::{Pool, may_block_here};
 use crate::file::{
     Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry,
-    NAMES_MAX, Origin, Source, Urgency, Version, ViewId,
+    NAMES_MAX, Origin, Passing, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -148,11 +149,20 @@ impl Inner {
     }
 
     fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Result<Arc<Block>, FetchError> {
-        let range = index.range(version.size);
-        let length = usize::try_from(range.end - range.start).expect("a block is small");
-        let file = self.files.open(&self.directories, path, version)?;
-        let bytes = self.files.read(&self.directories, path, &file, range.start, length)?;
+        let mut bytes = Vec::new();
+        self.read(path, version, index.range(version.size), &mut bytes)?;
         Ok(Arc::new(Block::new(bytes)))
+    }
+
+    fn read(
+        &self,
+        path: &FilePath,
+        version: Version,
+        range: Range<u64>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), FetchError> {
+        let file = self.files.open(&self.directories, path, version)?;
+        self.files.read(&self.directories, path, &file, range, into)
     }
 }
 
@@ -176,6 +186,20 @@ impl Source for Storage {
     ) -> Fetch<Arc<Block>> {
         let path = path.clone();
         self.ask(urgency, move |storage| storage.block(&path, version, index))
+    }
+
+    fn read_here(
+        &self,
+        path: &FilePath,
+        version: Version,
+        range: Range<u64>,
+    ) -> Option<Result<Passing, FetchError>> {
+        (may_block_here() && self.reads_quickly())
+            .then(|| Passing::fill(|bytes| self.0.read(path, version, range, bytes)))
+    }
+
+    fn reads_quickly(&self) -> bool {
+        self.0.files.reads_quickly()
     }
 
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {

@@ -37,12 +37,24 @@ pub fn allow_blocking_here<R>(allowed: bool, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether this thread may make calls on storage now.
+pub(super) fn may_block_here() -> bool {
+    MAY_BLOCK.get()
+}
+
 #[derive(Default)]
 struct State {
     demand: VecDeque<Job>,
     ahead: VecDeque<Job>,
     idle: usize,
     threads: usize,
+}
+
+impl State {
+    /// What a task waits for goes first.
+    fn next(&mut self) -> Option<Job> {
+        self.demand.pop_front().or_else(|| self.ahead.pop_front())
+    }
 }
 
 /// The threads and their queues. Cloning shares them.
@@ -65,7 +77,7 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         // The asker may have gone; nobody then has a use for the answer.
         let answer = move || drop(sender.send(job()));
-        if urgency == Urgency::Demand && MAY_BLOCK.get() {
+        if urgency == Urgency::Demand && may_block_here() {
             answer();
         } else {
             self.enqueue(urgency, Box::new(answer));
@@ -95,8 +107,16 @@ impl Pool {
             .stack_size(256 * 1024)
             .spawn(move || shared.work_until_idle());
         if started.is_err() {
-            // No thread to be had: the jobs wait for one of those that exist, or for the next attempt.
-            self.0.lock().threads -= 1;
+            // No thread to be had: the jobs wait for one of those that exist. Without any, this one does them.
+            let mut state = self.0.lock();
+            state.threads -= 1;
+            while state.threads == 0
+                && let Some(job) = state.next()
+            {
+                drop(state);
+                job();
+                state = self.0.lock();
+            }
         }
     }
 }
@@ -109,8 +129,7 @@ impl Shared {
     fn work_until_idle(&self) {
         let mut state = self.lock();
         loop {
-            let job = state.demand.pop_front().or_else(|| state.ahead.pop_front());
-            if let Some(job) = job {
+            if let Some(job) = state.next() {
                 drop(state);
                 job();
                 state = self.lock();

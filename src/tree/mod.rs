@@ -7,11 +7,14 @@
 //!
 //! Not here: carrying questions, what is known already (`cache`), asking storage (`storage`).
 
+mod asking;
 mod hash;
+mod links;
 mod peers;
 mod shape;
 mod upstream;
 
+pub use asking::{Joining, Tree};
 pub use shape::{FAN_OUT, FAN_OUT_MAX, NODES_MAX, SHARDS, SHARDS_MAX, STRIPE_BLOCKS, Shape, Shard};
 pub use upstream::{
     Action, CORRUPT_AVOIDED, Event, GRACE_LOST, GRACE_UNHEARD, PEER_SILENCE_MAX, PROBATION, Route, SETTLING,

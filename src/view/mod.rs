@@ -23,7 +23,7 @@ pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
     Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath,
-    FileSystemUsage, Listing, Origin, Source, Urgency, ViewId,
+    FileSystemUsage, Listing, Origin, Passing, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -89,13 +89,16 @@ pub trait DirectorySink {
 
 /// Bytes of a file in pieces that need not be copied together.
 pub struct Content {
+    /// Read for this reader alone; there are no other pieces then.
+    passing: Option<Passing>,
     pieces: Vec<(Arc<Block>, Range<usize>)>,
 }
 
 impl Content {
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(|(block, range)| &block[range.clone()])
+        let pieces = self.pieces.iter().map(|(block, range)| &block[range.clone()]);
+        self.passing.iter().map(|passing| &**passing).chain(pieces)
     }
 }
 
@@ -182,12 +185,21 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
-        if offset == 0 {
-            self.0.nodes.give_content(node);
+        let unsure = !self.0.nodes.may_give_content(node);
+        let look = unsure.then(|| self.0.source.entry(&path, Urgency::Demand));
+        let end = offset.saturating_add(u64::from(length)).min(version.size);
+        if !unsure
+            && offset < end
+            && let Some(outcome) = self.0.source.read_here(&path, version, offset..end)
+        {
+            return Box::pin(std::future::ready(self.0.read_here(&path, outcome)));
         }
         let inner = self.0.clone();
-        let end = offset.saturating_add(u64::from(length)).min(version.size);
         Box::pin(async move {
+            if let Some(look) = look {
+                inner.still_is(&path, version, look.await)?;
+                inner.nodes.give_content(node);
+            }
             let mut pieces = Vec::with_capacity(2);
             let mut at = offset;
             while at < end {
@@ -205,7 +217,7 @@ impl View {
                 pieces.push((block, (at - held.start) as usize..(until - held.start) as usize));
                 at = until;
             }
-            Ok(Content { pieces })
+            Ok(Content { passing: None, pieces })
         })
     }
 
@@ -288,6 +300,19 @@ fn fails<T: Send + 'static>(error: FetchError) -> Reply<T> {
 }
 
 impl Inner {
+    fn read_here(
+        &self,
+        path: &FilePath,
+        outcome: Result<Passing, FetchError>,
+    ) -> Result<Content, FetchError> {
+        let answer = outcome.map(|value| Answer { value, origin: Origin::Storage });
+        match self.counted(answer) {
+            Ok(passing) => Ok(Content { passing: Some(passing), pieces: Vec::new() }),
+            Err(FetchError::Stale) => self.lost(path),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Counts who gave the answer.
     fn counted<T>(&self, outcome: Result<Answer<T>, FetchError>) -> Result<T, FetchError> {
         let counter = match &outcome {
@@ -325,6 +350,21 @@ impl Inner {
         let node = self.nodes.look_up(parent, name, version, view_root, entry.settled)?;
         let lasting = if entry.settled { Lasting::ForTheJob } else { Lasting::NotAtAll };
         Ok(Shown { node, attributes: self.owners.show(entry.attributes), lasting })
+    }
+
+    /// Whether the file at `path` still is `version`, its change time included: the descriptor by which storage would
+    /// know died with a daemon, and the kernel holds bytes that must not be mixed with others.
+    fn still_is(
+        &self,
+        path: &FilePath,
+        version: Version,
+        outcome: Result<Answer<Arc<Entry>>, FetchError>,
+    ) -> Result<(), FetchError> {
+        match self.counted(outcome) {
+            Ok(entry) if entry.attributes.version() == version => Ok(()),
+            Ok(_) | Err(FetchError::Absent { .. }) => self.lost(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// The version a node stands for is gone: everybody is told, and the task gets ESTALE.

@@ -38,6 +38,10 @@ pub const NODES_SHARED_BYTES: u64 = (NAMES_AT + NAME_UNITS_MAX as usize * NAME_U
 const NO_VIEW: u16 = u16::MAX;
 const LIVE: u32 = 1;
 
+const NOBODY: u8 = 0;
+const THIS_DAEMON: u8 = 1;
+const A_DEAD_DAEMON: u8 = 2;
+
 /// The kernel's number for a file of this connection: slot in the table and how often the slot was reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(u64);
@@ -83,7 +87,7 @@ struct Record {
     directory: u8,
     /// 1 if later lookups of the same name and version get this node.
     indexed: u8,
-    /// 1 once content was given to the kernel.
+    /// Who gave content to the kernel: [`NOBODY`] yet, [`THIS_DAEMON`] or [`A_DEAD_DAEMON`].
     given: u8,
 }
 
@@ -219,7 +223,22 @@ impl NodeTable {
     /// Notes that content of `node` goes to the kernel; true if none had before.
     pub(super) fn give_content(&self, node: NodeId) -> bool {
         let mut table = self.lock();
-        table.is_live(node) && std::mem::replace(&mut table.record(node.slot()).given, 1) == 0
+        table.is_live(node) && std::mem::replace(&mut table.record(node.slot()).given, THIS_DAEMON) == NOBODY
+    }
+
+    /// Notes that content of `node` goes to the kernel. False, and nothing noted, if the kernel may hold some that a dead
+    /// daemon gave and nobody has looked since whether the file still is what it was.
+    pub(super) fn may_give_content(&self, node: NodeId) -> bool {
+        let mut table = self.lock();
+        if !table.is_live(node) {
+            return true; // the kernel has forgotten it, with what it held
+        }
+        let given = &mut table.record(node.slot()).given;
+        let may = *given != A_DEAD_DAEMON;
+        if may {
+            *given = THIS_DAEMON;
+        }
+        may
     }
 
     /// How `node` is reached, and its version unless it is a directory; `None` if there is no such node.
@@ -331,7 +350,7 @@ impl Table {
         record.view = view.map_or(NO_VIEW, |v| u16::try_from(v.position()).unwrap_or(NO_VIEW));
         record.directory = u8::from(version.is_none());
         record.indexed = u8::from(indexed);
-        record.given = 0;
+        record.given = NOBODY;
         let node = NodeId::new(slot, record.reuse);
         record.state.store(LIVE, Ordering::Release);
         if self.is_live(parent) {
@@ -444,6 +463,9 @@ impl Table {
 
     fn adopt(&mut self, slot: u32) {
         let record = self.record(slot);
+        if record.given != NOBODY {
+            record.given = A_DEAD_DAEMON;
+        }
         let node = NodeId::new(slot, record.reuse);
         let (parent, view, indexed) = (NodeId(record.parent), record.view, record.indexed == 1);
         if view != NO_VIEW {
@@ -525,8 +547,13 @@ mod tests {
             .collect();
         table.forget(nodes[50], 1);
         let before: Vec<_> = nodes.iter().map(|n| table.trail(*n)).collect();
+        assert!(table.give_content(nodes[3]) && !table.give_content(nodes[3]));
+        assert!(table.may_give_content(nodes[3]));
         drop(table);
         let successor = NodeTable::open(&memory, None).unwrap();
+        assert!(!successor.may_give_content(nodes[3]) && successor.may_give_content(nodes[4]));
+        assert!(!successor.give_content(nodes[3]), "the kernel has some");
+        assert!(successor.may_give_content(nodes[3]), "looked at");
         assert_eq!(nodes.iter().map(|n| successor.trail(*n)).collect::<Vec<_>>(), before);
         let name = b"a rather long name, longer than one unit 7";
         assert_eq!(successor.look_up(directory, name, version(7), None, true).unwrap(), nodes[7]);

@@ -23,7 +23,7 @@ fn completions_and_the_manual_page_know_every_flag_of_run() {
         let output = output(&mut scene.spinney(words));
         assert!(output.status.success(), "{words:?}");
         let text = text(&output.stdout).replace("\\-", "-");
-        for flag in ["mount-under", "require", "cache-bytes", "record-args", "log-level", "report"] {
+        for flag in ["mount-under", "require", "cache-bytes", "local-nodes", "hosts", "log-level", "report"] {
             assert!(text.contains(flag), "{words:?} lacks --{flag}");
         }
         assert!(!text.contains("daemon-process"), "{words:?} tells of what is no user's business");
@@ -60,6 +60,8 @@ fn flags_that_make_no_sense_are_errors_of_usage() {
         &["run"][..],
         &["run", "-q", "-v", "--", "true"],
         &["run", "--cache-bytes", "many", "--", "true"],
+        &["run", "--daemon-cpus", "3-1", "--", "true"],
+        &["run", "--daemon-cpus", "1023", "--", "true"], // no machine of ours has so many
         &["run", "--way", "magic", "--", "true"],
         &["run", "--no-such-flag", "--", "true"],
         &["completions", "tcsh-or-so"],
@@ -159,6 +161,41 @@ fn a_report_is_written_whichever_way_the_command_ran() {
         let output = output(&mut scene.run(&["--report", "/proc/no"], &["echo", "started"]));
         assert_eq!(output.status.code(), Some(125));
         assert!(output.stdout.is_empty(), "a report that cannot be written must be told before the run");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn many_modules_without_bytecode_are_told_once_with_the_remedy_if_tasks_used_their_directory() {
+    for scene in scenes() {
+        let library = scene.env.join("lib/python3.11");
+        for (package, cached) in [("used", 0), ("compiled", 120), ("unused", 0)] {
+            let directory = library.join(package);
+            std::fs::create_dir_all(directory.join("__pycache__")).unwrap();
+            for i in 0..120 {
+                std::fs::write(directory.join(format!("m{i}.py")), "").unwrap();
+            }
+            for i in 0..cached {
+                std::fs::write(directory.join(format!("__pycache__/m{i}.cpython-311.pyc")), "").unwrap();
+            }
+        }
+        let line = |flags: &[&str], package: &str| {
+            let directory = scene.shown(&format!("lib/python3.11/{package}"));
+            let listed =
+                output(&mut scene.run(flags, &["ls", &directory, &format!("{directory}/__pycache__")]));
+            assert!(listed.status.success(), "{}", text(&listed.stderr));
+            let stderr = text(&listed.stderr);
+            stderr.lines().filter(|line| line.contains("bytecode")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let told = line(&[], "used");
+        let remedy = format!("python3 -m compileall -q {}", library.join("used").display());
+        assert_eq!(told.len(), 1, "{}: {told:?}", scene.who());
+        assert!(
+            told[0].starts_with("spinney: warning: 120 modules") && told[0].ends_with(&remedy),
+            "{told:?}"
+        );
+        assert!(line(&["-q"], "used").is_empty(), "{}: -q", scene.who());
+        assert!(line(&[], "compiled").is_empty(), "{}: has bytecode", scene.who());
         scene.assert_nothing_left();
     }
 }

@@ -2,6 +2,7 @@
 
 mod actor;
 mod cli;
+mod nodes;
 mod processes;
 mod scene;
 mod semantics;

@@ -14,7 +14,11 @@ const WAITING: &str = "echo ready; read line; cat \"$0\"; exit 5";
 
 /// Starts [`WAITING`] with more flags and waits until it is inside.
 fn waiting(scene: &Scene, flags: &[&str]) -> (Child, Lines) {
-    let mut command = scene.run(flags, &["sh", "-c", WAITING, &scene.shown("file")]);
+    begin(scene.run(flags, &["sh", "-c", WAITING, &scene.shown("file")]), scene)
+}
+
+/// Starts a command that runs [`WAITING`], and waits until it is inside.
+fn begin(mut command: std::process::Command, scene: &Scene) -> (Child, Lines) {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = Lines::of(child.stdout.take().unwrap());
@@ -476,4 +480,58 @@ fn forbid_namespaces(command: &mut std::process::Command) {
             if refused == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         });
     }
+}
+
+/// `Cpus_allowed_list` of a process, all its threads being the same.
+fn processors(pid: &str) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let status = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    let mut lists: Vec<String> = status
+        .filter_map(|text| {
+            text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:").map(str::to_owned))
+        })
+        .collect();
+    lists.dedup();
+    assert_eq!(lists.len(), 1, "{pid}: {lists:?}");
+    lists[0].trim().to_owned()
+}
+
+#[test]
+fn the_service_runs_on_all_processors_of_the_job_or_on_those_that_are_named() {
+    let all = processors("self");
+    let one = all.split([',', '-']).next_back().unwrap();
+    for scene in scenes() {
+        for (flags, want) in [(&[][..], all.as_str()), (&["--daemon-cpus", one], one)] {
+            // As a launcher does, the wrapper is bound to one processor: another than is named, if there are two.
+            let bound: usize = all.split([',', '-']).next().unwrap().parse().unwrap();
+            let mut command = scene.run(flags, &["sh", "-c", WAITING, &scene.shown("file")]);
+            // SAFETY: one system call between fork and exec, on a set made there.
+            unsafe {
+                command.pre_exec(move || {
+                    let mut set = rustix::thread::CpuSet::new();
+                    set.set(bound);
+                    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+                });
+            }
+            let (mut child, lines) = begin(command, &scene);
+            for role in ["holder-process", "daemon-process"] {
+                let process = scene.process(role).to_string();
+                assert_eq!(processors(&process), want, "{}: {role} {flags:?}", scene.who());
+            }
+            assert_eq!(processors(&child.id().to_string()), bound.to_string(), "the wrapper stays");
+            child = restarted(&scene, child, want);
+            let_go(&scene, child, &lines);
+            scene.assert_nothing_left();
+        }
+    }
+}
+
+/// Kills the daemon; its successor is on the same processors.
+fn restarted(scene: &Scene, child: Child, want: &str) -> Child {
+    let dead = scene.process("daemon-process");
+    kill(dead, libc::SIGKILL);
+    eventually("another daemon", || scene.process("daemon-process") != dead);
+    let successor = scene.process("daemon-process").to_string();
+    eventually("it is on the processors named", || processors(&successor) == want);
+    child
 }

@@ -61,21 +61,59 @@ fn sixty_four_descriptors_serve_a_whole_tree_right() {
     assert_right(&[], |command| limit(command, libc::RLIMIT_NOFILE, 64));
 }
 
+/// A limit, and what is said where it leaves no room for a view: what failed, and the remedy.
+type Limit = (libc::__rlimit_resource_t, u64, &'static str, &'static str);
+
+const NO_ROOM: [Limit; 5] = [
+    (libc::RLIMIT_FSIZE, 0, "cannot start the holder: File too large", "`ulimit -f`"),
+    (libc::RLIMIT_FSIZE, 1 << 16, "cannot map the table of names: File too large", "`ulimit -f`"),
+    (libc::RLIMIT_AS, 300 << 20, "cannot map the table of names: Cannot allocate memory", "`ulimit -v`"),
+    (libc::RLIMIT_NOFILE, 12, "Too many open files", "`ulimit -n`"),
+    // Root may have any number of processes.
+    (libc::RLIMIT_NPROC, 1, "cannot start the holder: Resource temporarily unavailable", "`ulimit -u`"),
+];
+
 #[test]
 fn where_limits_leave_no_room_for_a_view_the_command_runs_on_storage_itself() {
-    for (resource, most) in
-        [(libc::RLIMIT_FSIZE, 1 << 16), (libc::RLIMIT_AS, 300 << 20), (libc::RLIMIT_NOFILE, 12)]
-    {
+    for (resource, most, what, remedy) in NO_ROOM {
         for scene in scenes() {
-            let mut command = scene.run(&[], &["cat", &scene.shown("file")]);
-            limit(&mut command, resource, most);
-            let output = output(&mut command);
-            let stderr = text(&output.stderr);
-            assert_eq!(text(&output.stdout), CONTENT, "{} limit {resource}: {stderr}", scene.who());
-            assert!(output.status.success(), "{} limit {resource}: {stderr}", scene.who());
-            assert_eq!(stderr.lines().count(), 1, "{} limit {resource}: {stderr}", scene.who());
-            eprintln!("{}", stderr);
+            if resource == libc::RLIMIT_NPROC && scene.uid.is_none() && super::tree::is_root() {
+                continue;
+            }
+            let who = format!("{} limit {resource}", scene.who());
+            let run = |flags: &[&str]| {
+                // No program of its own, since that would be one process more.
+                let script = format!("read line < {}; echo \"$line\"; exit 3", scene.shown("file"));
+                let mut command = scene.run(flags, &["sh", "-c", &script]);
+                limit(&mut command, resource, most);
+                output(&mut command)
+            };
+            let direct = run(&[]);
+            let stderr = text(&direct.stderr);
+            assert_eq!(text(&direct.stdout), CONTENT, "{who}: {stderr}");
+            assert_eq!(direct.status.code(), Some(3), "{who}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{who}: {stderr}");
+            assert!(stderr.contains(what) && stderr.contains(remedy), "{who}: {stderr}");
+            let required = run(&["--require"]);
+            let stderr = text(&required.stderr);
+            assert_eq!(required.status.code(), Some(125), "{who}: {stderr}");
+            assert!(required.stdout.is_empty(), "{who}: the command was started");
+            assert!(stderr.contains(what) && stderr.contains(remedy), "{who}: {stderr}");
             scene.assert_nothing_left();
         }
     }
+}
+
+#[test]
+fn a_full_dev_shm_is_no_matter_since_shared_memory_is_not_taken_from_there() {
+    let scene = scenes().remove(0);
+    let fill =
+        "mount -t tmpfs -o size=4k none /dev/shm && ! head -c 8192 /dev/zero > /dev/shm/all && exec \"$@\"";
+    let flags = if super::tree::is_root() { "-m" } else { "-rm" };
+    let mut command = scene.native("unshare");
+    command.args([flags, "sh", "-c", fill, "sh"]).arg(&scene.binary).args(["run", "--require", "--view"]);
+    let output = output(command.arg(&scene.env).args(["--", "cat", &scene.shown("file")]));
+    assert_eq!(text(&output.stdout), CONTENT, "{}", text(&output.stderr));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    scene.assert_nothing_left();
 }

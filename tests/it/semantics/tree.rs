@@ -86,8 +86,8 @@ pub fn set_times(path: &Path, accessed: i64, accessed_ns: i64, modified: i64, mo
 /// Waits until every version at and beneath `root` is old enough to be trusted.
 pub fn settle(root: &Path) {
     let mut newest = 0;
-    for path in walk(root) {
-        let attributes = fs::symlink_metadata(&path).unwrap();
+    // What lies in a directory that cannot be passed was made together with the rest.
+    for attributes in walk(root).iter().filter_map(|path| fs::symlink_metadata(path).ok()) {
         newest = newest.max(attributes.ctime() * 1_000_000_000 + attributes.ctime_nsec());
     }
     let settled =
@@ -100,7 +100,7 @@ pub fn walk(root: &Path) -> Vec<PathBuf> {
     let mut all = vec![root.to_owned()];
     let mut next = 0;
     while next < all.len() {
-        if fs::symlink_metadata(&all[next]).unwrap().is_dir() {
+        if fs::symlink_metadata(&all[next]).is_ok_and(|attributes| attributes.is_dir()) {
             let mut inside: Vec<_> =
                 fs::read_dir(&all[next]).into_iter().flatten().flatten().map(|e| e.path()).collect();
             inside.sort();

@@ -1,0 +1,99 @@
+//! The network interfaces of this machine and their addresses.
+
+use std::net::IpAddr;
+
+use if_addrs::{IfAddr, Interface};
+use serde::{Deserialize, Serialize};
+
+use super::error::ClusterError;
+
+/// A network that an interface of this machine is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// An address in it.
+    pub address: IpAddr,
+    /// Leading bits that all its addresses share.
+    pub prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is in it.
+    pub fn contains(&self, address: &IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let apart = ours.to_bits() ^ theirs.to_bits();
+                apart.leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let apart = ours.to_bits() ^ theirs.to_bits();
+                apart.leading_zeros() >= u32::from(self.prefix_bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The networks of the interface called `name`, each with this machine's address in it.
+///
+/// # Errors
+/// There is no such interface, or it has no address.
+pub fn networks_of(name: &str) -> Result<Vec<Network>, ClusterError> {
+    let all = if_addrs::get_if_addrs().map_err(ClusterError::Interfaces)?;
+    let ours: Vec<Network> = all.iter().filter(|one| one.name == name).filter_map(network).collect();
+    if !ours.is_empty() {
+        return Ok(ours);
+    }
+    let mut present: Vec<String> = all.into_iter().map(|one| one.name).collect();
+    present.sort();
+    present.dedup();
+    Err(ClusterError::NoInterface { name: name.to_owned(), present })
+}
+
+/// All addresses of this machine; none if it does not tell.
+pub fn own_addresses() -> Vec<IpAddr> {
+    if_addrs::get_if_addrs().unwrap_or_default().iter().map(Interface::ip).collect()
+}
+
+fn network(interface: &Interface) -> Option<Network> {
+    let prefix_bits = match &interface.addr {
+        IfAddr::V4(v4) => v4.netmask.to_bits().leading_ones(),
+        // A link-local address means nothing without its interface, which no name service tells.
+        IfAddr::V6(v6) if v6.ip.is_unicast_link_local() => return None,
+        IfAddr::V6(v6) => v6.netmask.to_bits().leading_ones(),
+    };
+    Some(Network { address: interface.ip(), prefix_bits: u8::try_from(prefix_bits).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_has_its_address() {
+        let networks = networks_of("lo").unwrap();
+        assert!(networks.iter().any(|network| network.address.is_loopback()), "{networks:?}");
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_refused_and_those_that_are_named() {
+        let error = networks_of("hsn77").unwrap_err();
+        assert!(error.to_string().contains("`hsn77`") && error.to_string().contains("lo"), "{error}");
+    }
+
+    #[test]
+    fn a_network_contains_what_shares_its_prefix() {
+        for (network, bits, address, inside) in [
+            ("10.1.2.3", 16, "10.1.9.9", true),
+            ("10.1.2.3", 16, "10.2.2.3", false),
+            ("10.1.2.3", 0, "99.9.9.9", true),
+            ("10.1.2.3", 32, "10.1.2.3", true),
+            ("10.1.2.3", 32, "10.1.2.2", false),
+            ("fd00::1", 64, "fd00::2", true),
+            ("fd00::1", 64, "fd01::2", false),
+            ("10.1.2.3", 0, "fd00::1", false), // another family
+        ] {
+            let network = Network { address: network.parse().unwrap(), prefix_bits: bits };
+            assert_eq!(network.contains(&address.parse().unwrap()), inside, "{network:?} {address}");
+        }
+    }
+}

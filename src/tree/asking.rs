@@ -1,0 +1,317 @@
+//! The tree as a [`Source`]: asks along the route of each shard, and asks somebody else when a node fails.
+//!
+//! Invariant: an error reaches the asker only if storage gave it, here or at a node above. Lost connections, silence,
+//! wrong bytes and refusals lead to another node or to storage.
+//! Invariant: a view whose directory is another one here than at the tree's root is read from this node's storage.
+//!
+//! Not here: which route (`upstream`), connections (`links`), keeping answers (`cache`).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use super::links::{Asking, Links, Way};
+use super::shape::{Shape, Shard};
+use super::upstream::{Event, Upstream};
+use crate::cluster::NodeRank;
+use crate::file::{
+    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin, Source,
+    Urgency, Version, ViewId,
+};
+use crate::profile::recorder::{Counter, Recorder};
+use crate::wire::{AskError, Carrier, Question, Refusal, Reply};
+
+/// Listings kept that came along with others until somebody asks for them: 512, at most as many as ride along with
+/// some dozens of answers.
+const RIDING_KEPT_MAX: usize = 512;
+
+/// How long to wait before a busy node is asked again: 20 ms, some dozens of its answers.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a node needs to take its place in the trees.
+pub struct Joining {
+    /// The trees of the job.
+    pub shape: Shape,
+    /// This node.
+    pub own: NodeRank,
+    /// For each view whether it lies on storage that the other nodes see too.
+    pub shared: Vec<bool>,
+    /// Storage as this node sees it.
+    pub storage: Arc<dyn Source>,
+    /// Connects to other nodes.
+    pub carrier: Arc<dyn Carrier>,
+    /// Runs what waits for other nodes.
+    pub runtime: Handle,
+    /// Decides the jitter.
+    pub seed: u64,
+    /// Counts.
+    pub recorder: Recorder,
+}
+
+/// The way to storage through other nodes. Cloning shares it.
+#[derive(Clone)]
+pub struct Tree(Arc<Inner>);
+
+struct Inner {
+    shape: Shape,
+    own: NodeRank,
+    storage: Arc<dyn Source>,
+    links: Arc<Links>,
+    /// For each view whether it goes through the tree, once that is known.
+    through: Vec<OnceCell<bool>>,
+    riding: Cache<FilePath, Arc<Listing>>,
+    recorder: Recorder,
+}
+
+/// What became of a question to one node.
+enum Outcome<T> {
+    Answered(Result<Answer<T>, FetchError>),
+    AskAgain,
+    AskStorage,
+}
+
+impl Tree {
+    /// Begins to look for the nodes above this one.
+    pub fn join(joining: Joining) -> Self {
+        let Joining { shape, own, shared, storage, carrier, runtime, seed, recorder } = joining;
+        let upstream = Upstream::new(shape, own, seed, Duration::ZERO);
+        let links = Links::start(upstream, carrier, runtime, recorder);
+        let known =
+            |is_shared: &bool| if *is_shared { OnceCell::new() } else { OnceCell::new_with(Some(false)) };
+        let through = shared.iter().map(known).collect();
+        let riding = Cache::new(RIDING_KEPT_MAX);
+        Tree(Arc::new(Inner { shape, own, storage, links, through, riding, recorder }))
+    }
+
+    /// The nodes that this one is connected to, to ask them.
+    pub fn connected(&self) -> Vec<NodeRank> {
+        self.0.links.connected()
+    }
+
+    /// The views that this node reads from storage itself, since they are not shared or differ from the root's.
+    pub fn views_apart(&self) -> Vec<ViewId> {
+        let apart = |view: &usize| self.0.through[*view].get() == Some(&false);
+        (0..self.0.through.len()).filter(apart).map(ViewId::new).collect()
+    }
+
+    /// Sends a record of this node on its way up; false if it is now at the root of the tree already.
+    ///
+    /// # Cost
+    /// Waits for as long as no node above can be reached.
+    pub async fn send_up(&self, record: Vec<u8>) -> bool {
+        let shard = Shard::new(0);
+        loop {
+            let Way::Peer(mut asking) = self.0.links.way(shard).await else { return false };
+            if self.0.shape.root(shard) == self.0.own {
+                return false;
+            }
+            let asked = asking.peer.clone().ask(Question::Record(record.clone()));
+            if let Some(Ok(Reply::Done)) = unless_given_up(&mut asking, asked).await {
+                return true;
+            }
+            self.0.links.pause(BUSY_PAUSE).await;
+        }
+    }
+}
+
+/// What `asked` gives, or `None` if the peer is given up before.
+async fn unless_given_up<T>(asking: &mut Asking, asked: impl Future<Output = T>) -> Option<T> {
+    let mut asked = pin!(asked);
+    let mut given_up = pin!(asking.given_up());
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(answer) = asked.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
+        }
+        given_up.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
+impl Inner {
+    /// Asks `question` along the route of `shard` until there is an answer, or storage is to be asked.
+    async fn ask<T>(
+        &self,
+        shard: Shard,
+        question: Question,
+        take: impl Fn(&Self, Reply) -> Option<T>,
+    ) -> Option<Result<Answer<T>, FetchError>> {
+        loop {
+            let Way::Peer(mut asking) = self.links.way(shard).await else { return None };
+            let asked = asking.peer.clone().ask(question.clone());
+            let Some(answer) = unless_given_up(&mut asking, asked).await else { continue };
+            match self.judge(&asking, answer, &take) {
+                Outcome::Answered(result) => return Some(result),
+                Outcome::AskStorage => return None,
+                Outcome::AskAgain => self.links.pause(BUSY_PAUSE).await,
+            }
+        }
+    }
+
+    fn judge<T>(
+        &self,
+        asking: &Asking,
+        answer: Result<Reply, AskError>,
+        take: impl Fn(&Self, Reply) -> Option<T>,
+    ) -> Outcome<T> {
+        let corrupt = || {
+            tracing::warn!(node = %asking.rank, "a node sent an answer that cannot be used");
+            self.links.tell(Event::Corrupt(asking.rank), &asking.peer);
+            Outcome::AskAgain
+        };
+        match answer {
+            Ok(reply) => match take(self, reply) {
+                Some(value) => Outcome::Answered(Ok(Answer { value, origin: Origin::Parent })),
+                None => corrupt(),
+            },
+            Err(AskError::Fetch(error)) => Outcome::Answered(Err(error)),
+            Err(AskError::Corrupt) => corrupt(),
+            Err(AskError::Lost | AskError::Refused(Refusal::Misdirected)) => {
+                self.links.tell(Event::Lost(asking.rank), &asking.peer);
+                Outcome::AskAgain
+            }
+            Err(AskError::Refused(Refusal::Busy)) => Outcome::AskAgain,
+            Err(AskError::Refused(why)) => {
+                tracing::warn!(node = %asking.rank, %why, "a node cannot answer; storage is asked");
+                self.recorder.count(Counter::LimitsHit);
+                Outcome::AskStorage
+            }
+        }
+    }
+
+    /// Whether `view` goes through the tree: its directory must be the one that the root of the tree sees.
+    async fn goes_through(&self, view: ViewId) -> bool {
+        let Some(known) = self.through.get(view.position()) else { return false };
+        *known.get_or_init(|| self.compare(view)).await
+    }
+
+    async fn compare(&self, view: ViewId) -> bool {
+        let path = FilePath::root(view);
+        let shard = self.shape.shard_of_view(view);
+        if self.shape.root(shard) == self.own {
+            return true; // the others compare with this one
+        }
+        let Ok(own) = self.storage.entry(&path, Urgency::Demand).await else { return false };
+        let question = Question::Entry { path, urgency: Urgency::Demand };
+        let Some(Ok(theirs)) = self.ask(shard, question, Self::take_entry).await else { return true };
+        let (own, theirs) = (own.value.attributes, theirs.value.attributes);
+        let is_same =
+            (own.inode, own.modified, own.changed) == (theirs.inode, theirs.modified, theirs.changed);
+        if !is_same {
+            tracing::warn!(view = view.position(), "a view is another directory here than on other nodes");
+            self.recorder.count(Counter::FaultsViewsApart);
+        }
+        is_same
+    }
+
+    fn take_entry(&self, reply: Reply) -> Option<Arc<Entry>> {
+        match reply {
+            Reply::Entry(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    fn take_listing(&self, reply: Reply) -> Option<Arc<Listing>> {
+        let Reply::Listing { listing, riding } = reply else { return None };
+        riding.into_iter().for_each(|(path, listing)| self.riding.insert(path, listing));
+        Some(listing)
+    }
+
+    fn take_block(&self, reply: Reply) -> Option<Arc<Block>> {
+        match reply {
+            Reply::Block(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    fn take_usage(&self, reply: Reply) -> Option<FileSystemUsage> {
+        match reply {
+            Reply::Usage(usage) => Some(usage),
+            _ => None,
+        }
+    }
+}
+
+impl Source for Tree {
+    fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
+        let (inner, path) = (self.0.clone(), path.clone());
+        Box::pin(async move {
+            if inner.goes_through(path.view()).await {
+                let shard = inner.shape.shard_of_entry(&path);
+                let question = Question::Entry { path: path.clone(), urgency };
+                if let Some(result) = inner.ask(shard, question, Inner::take_entry).await {
+                    return result;
+                }
+            }
+            inner.storage.entry(&path, urgency).await
+        })
+    }
+
+    fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        let (inner, path) = (self.0.clone(), path.clone());
+        Box::pin(async move {
+            if inner.goes_through(path.view()).await {
+                if let Some((_, value)) = inner.riding.remove(&path) {
+                    return Ok(Answer { value, origin: Origin::Parent });
+                }
+                let shard = inner.shape.shard_of_names(&path);
+                let question = Question::Listing { path: path.clone(), urgency };
+                if let Some(result) = inner.ask(shard, question, Inner::take_listing).await {
+                    return result;
+                }
+            }
+            inner.storage.listing(&path, urgency).await
+        })
+    }
+
+    fn block(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
+        let (inner, path) = (self.0.clone(), path.clone());
+        Box::pin(async move {
+            if inner.goes_through(path.view()).await {
+                let shard = inner.shape.shard_of_block(&path, index);
+                let question = Question::Block { path: path.clone(), version, index, urgency };
+                if let Some(result) = inner.ask(shard, question, Inner::take_block).await {
+                    return result;
+                }
+            }
+            inner.storage.block(&path, version, index, urgency).await
+        })
+    }
+
+    fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            if inner.goes_through(view).await {
+                let shard = inner.shape.shard_of_view(view);
+                if let Some(result) = inner.ask(shard, Question::Usage(view), Inner::take_usage).await {
+                    return result;
+                }
+            }
+            inner.storage.usage(view).await
+        })
+    }
+
+    fn is_near(&self, path: &FilePath) -> bool {
+        let through = self.0.through.get(path.view().position()).and_then(OnceCell::get);
+        match through {
+            Some(true) => self.0.links.asks_storage(self.0.shape.shard_of_names(path)),
+            Some(false) => true,
+            None => false,
+        }
+    }
+
+    fn release(&self, _path: &FilePath, _version: Version) {
+        // This node's kernel has forgotten the file; those of its children may not have. What storage keeps open is
+        // bounded anyway.
+    }
+}

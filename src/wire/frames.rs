@@ -1,0 +1,231 @@
+//! Blocks in the body of an answer: each with its length and checksum, one after the other.
+//!
+//! A frame is `kind (1 byte), zero (3), length (4), checksum (8), bytes`, numbers big-endian. Kind 0 is a block,
+//! kind 1 what storage said instead; nothing follows that. The checksum is XXH3 of the bytes, 64 bits; a block's is
+//! the one made where storage was read.
+//!
+//! Invariant: a block is handed out only with exactly the length that file and version give it, and if its
+//! checksum matches.
+//!
+//! Not here: asking for them (`client`), reading them (`server`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::codec::{decode_error, encode_error};
+use super::question::AskError;
+use crate::file::{Block, BlockIndex, FetchError, Version};
+
+/// Bytes before a frame's own.
+pub const FRAME_HEAD_BYTES: usize = 16;
+
+const BLOCK: u8 = 0;
+const ERROR: u8 = 1;
+
+/// Bytes of an error in a frame at most.
+const ERROR_BYTES_MAX: usize = 64;
+
+/// What comes before the bytes of `block`.
+pub fn head_of_block(block: &Block) -> [u8; FRAME_HEAD_BYTES] {
+    head(BLOCK, block.len(), block.checksum())
+}
+
+/// A whole frame that ends the answer with what storage said.
+pub fn error_frame(error: &FetchError) -> Vec<u8> {
+    let body = encode_error(error);
+    [&head(ERROR, body.len(), xxh3_64(&body))[..], &body].concat()
+}
+
+fn head(kind: u8, length: usize, checksum: u64) -> [u8; FRAME_HEAD_BYTES] {
+    let mut head = [0; FRAME_HEAD_BYTES];
+    head[0] = kind;
+    let length = u32::try_from(length).expect("a block is small");
+    head[4..8].copy_from_slice(&length.to_be_bytes());
+    head[8..].copy_from_slice(&checksum.to_be_bytes());
+    head
+}
+
+/// Takes the bytes of an answer as they come and gives its blocks.
+pub struct Frames {
+    /// Lengths of the blocks that are still to come.
+    expected: VecDeque<usize>,
+    head: [u8; FRAME_HEAD_BYTES],
+    head_filled: usize,
+    /// Of the frame whose head is complete: kind, length, checksum.
+    frame: Option<(u8, usize, u64)>,
+    body: Vec<u8>,
+    /// What storage said instead of the rest.
+    said: Option<FetchError>,
+}
+
+impl Frames {
+    /// For `count` blocks from `first` of a file of this version.
+    pub fn expecting(version: Version, first: BlockIndex, count: u32) -> Self {
+        let length = |offset: u32| {
+            let range = BlockIndex(first.0.saturating_add(u64::from(offset))).range(version.size);
+            usize::try_from(range.end - range.start).expect("a block is small")
+        };
+        Frames {
+            expected: (0..count).map(length).collect(),
+            head: [0; FRAME_HEAD_BYTES],
+            head_filled: 0,
+            frame: None,
+            body: Vec::new(),
+            said: None,
+        }
+    }
+
+    /// Takes bytes from the front of `bytes` until a block is complete; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// [`AskError::Corrupt`] for anything that is not an answer to the question.
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Arc<Block>>, AskError> {
+        loop {
+            let Some((kind, length, checksum)) = self.frame else {
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                self.take_head(bytes)?;
+                continue;
+            };
+            let count = (length - self.body.len()).min(bytes.len());
+            self.body.extend_from_slice(&bytes[..count]);
+            *bytes = &bytes[count..];
+            if self.body.len() < length {
+                return Ok(None);
+            }
+            self.frame = None;
+            let body = std::mem::take(&mut self.body);
+            if kind == ERROR {
+                match decode_error(&body) {
+                    Ok(error) if xxh3_64(&body) == checksum => self.said = Some(error),
+                    _ => return Err(AskError::Corrupt),
+                }
+                continue;
+            }
+            return Block::received(body, checksum)
+                .map(|block| Some(Arc::new(block)))
+                .ok_or(AskError::Corrupt);
+        }
+    }
+
+    /// What the answer comes to now that it has ended.
+    ///
+    /// # Errors
+    /// [`AskError::Fetch`] if it ended with what storage said; [`AskError::Corrupt`] if it was cut short.
+    pub fn outcome(&self) -> Result<(), AskError> {
+        let is_between = self.frame.is_none() && self.head_filled == 0;
+        match &self.said {
+            Some(error) if is_between => Err(error.clone().into()),
+            None if is_between && self.expected.is_empty() => Ok(()),
+            _ => Err(AskError::Corrupt),
+        }
+    }
+
+    fn take_head(&mut self, bytes: &mut &[u8]) -> Result<(), AskError> {
+        if self.said.is_some() {
+            return Err(AskError::Corrupt);
+        }
+        let count = (FRAME_HEAD_BYTES - self.head_filled).min(bytes.len());
+        self.head[self.head_filled..self.head_filled + count].copy_from_slice(&bytes[..count]);
+        self.head_filled += count;
+        *bytes = &bytes[count..];
+        if self.head_filled < FRAME_HEAD_BYTES {
+            return Ok(());
+        }
+        self.head_filled = 0;
+        let [kind, 0, 0, 0, l0, l1, l2, l3, checksum @ ..] = self.head else { return Err(AskError::Corrupt) };
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        // Not more may come than was asked for, not even an error.
+        let expected = self.expected.pop_front().ok_or(AskError::Corrupt)?;
+        match kind {
+            BLOCK if length == expected => self.body = Vec::with_capacity(length),
+            ERROR if length <= ERROR_BYTES_MAX => {}
+            _ => return Err(AskError::Corrupt),
+        }
+        self.frame = Some((kind, length, u64::from_be_bytes(checksum)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::BLOCK_BYTES;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn version() -> Version {
+        Version { size: BLOCK_BYTES + 100, ..Version::default() }
+    }
+
+    /// Takes `bytes` in pieces of these lengths, again and again.
+    fn take(bytes: &[u8], pieces: &[usize], count: u32) -> (Vec<Arc<Block>>, Result<(), AskError>) {
+        let mut frames = Frames::expecting(version(), BlockIndex(0), count);
+        let (mut blocks, mut left) = (Vec::new(), bytes);
+        for length in pieces.iter().cycle() {
+            let (mut piece, after) = left.split_at((*length).min(left.len()));
+            left = after;
+            loop {
+                match frames.next(&mut piece) {
+                    Ok(Some(block)) => blocks.push(block),
+                    Ok(None) => break,
+                    Err(error) => return (blocks, Err(error)),
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
+        (blocks, frames.outcome())
+    }
+
+    fn two_blocks() -> Vec<u8> {
+        let frame = |length: usize| {
+            let block = Block::new((0..length).map(|i| (i % 253) as u8).collect());
+            [&head_of_block(&block)[..], &block].concat()
+        };
+        [frame(BLOCK_BYTES as usize), frame(100)].concat()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn blocks_come_out_whole_however_their_bytes_arrive(pieces in vec(1usize..40_000, 1..8)) {
+            let (blocks, outcome) = take(&two_blocks(), &pieces, 2);
+            prop_assert!(outcome.is_ok());
+            prop_assert_eq!(blocks.iter().map(|block| block.len()).collect::<Vec<_>>(), [BLOCK_BYTES as usize, 100]);
+        }
+
+        #[test]
+        fn no_flipped_bit_and_no_cut_gives_another_block(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let (good, _) = take(&two_blocks(), &[9000], 2);
+            let mut bytes = two_blocks();
+            let at = at.index(bytes.len());
+            for (blocks, outcome) in [take(&bytes[..at], &[9000], 2), {
+                bytes[at] ^= 1 << bit;
+                take(&bytes, &[9000], 2)
+            }] {
+                prop_assert!(matches!(outcome, Err(AskError::Corrupt)));
+                prop_assert!(blocks.iter().zip(&good).all(|(a, b)| a[..] == b[..]) && blocks.len() < 2);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), pieces in vec(1usize..50, 1..4)) {
+            let _ = take(&bytes, &pieces, 3);
+        }
+    }
+
+    #[test]
+    fn what_storage_said_ends_the_answer() {
+        let said = error_frame(&FetchError::Stale);
+        assert!(matches!(take(&said, &[3], 2).1, Err(AskError::Fetch(FetchError::Stale))));
+        let more = [&said[..], &two_blocks()].concat();
+        assert!(matches!(take(&more, &[5000], 2).1, Err(AskError::Corrupt)), "something follows");
+        assert!(matches!(take(&[], &[1], 1).1, Err(AskError::Corrupt)), "nothing came");
+    }
+}
