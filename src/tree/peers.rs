@@ -13,7 +13,12 @@ use crate::cluster::NodeRank;
 /// stays unused.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How often a pause is doubled at most; then [`PAUSE_MAX`] has been reached from any first pause.
+/// The part of the time a peer has been missing that passes between two tries: an eighth. So a peer that comes back is
+/// found after an eighth more than it was away, and 10 s of trying are some thirty tries, not two hundred from each
+/// node of a job.
+const PAUSE_PART: u32 = 8;
+
+/// How often [`CORRUPT_AVOIDED`] is doubled at most: to four hours, longer than most jobs.
 const DOUBLINGS_MAX: u32 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +32,8 @@ enum Link {
 struct Peer {
     rank: NodeRank,
     link: Link,
-    /// Tries in vain since it was last of use.
-    failures: u32,
+    /// Since when it has been of no use; `None` while it is.
+    missing_since: Option<Duration>,
     /// How often it sent wrong bytes.
     corruptions: u32,
     /// It was silent while connected: being connected again is not enough to be trusted.
@@ -46,13 +51,11 @@ struct Peer {
 pub struct Peers {
     peers: Vec<Peer>,
     random: Sequence,
-    /// Until then pauses are not doubled: who is starting late is no failure.
-    patient_until: Duration,
 }
 
 impl Peers {
-    pub fn new(seed: u64, patient_until: Duration) -> Self {
-        Peers { peers: Vec::new(), random: Sequence::new(seed), patient_until }
+    pub fn new(seed: u64) -> Self {
+        Peers { peers: Vec::new(), random: Sequence::new(seed) }
     }
 
     /// Whether it answers and may be trusted to go on doing so.
@@ -80,7 +83,7 @@ impl Peers {
                 let peer = Peer {
                     rank,
                     link: Link::Down,
-                    failures: 0,
+                    missing_since: None,
                     corruptions: 0,
                     suspect: false,
                     next_try: first,
@@ -103,7 +106,7 @@ impl Peers {
         };
         peer.link = Link::Up { since: now, heard: now };
         if !peer.suspect {
-            peer.failures = 0;
+            peer.missing_since = None;
         }
         true
     }
@@ -115,17 +118,19 @@ impl Peers {
         *heard = at.max(*heard);
         let trusted = peer.suspect && *heard >= *since + PROBATION;
         if trusted {
-            (peer.suspect, peer.failures) = (false, 0);
+            (peer.suspect, peer.missing_since) = (false, None);
         }
         trusted
     }
 
-    /// A try failed or the connection has ended.
-    pub fn down(&mut self, rank: NodeRank, now: Duration) {
-        let at = self.peers.binary_search_by_key(&rank, |peer| peer.rank);
-        if let Ok(at) = at.and_then(|at| if self.peers[at].link == Link::Down { Err(at) } else { Ok(at) }) {
+    /// A try failed or the connection has ended. Returns whether it had been connected.
+    pub fn down(&mut self, rank: NodeRank, now: Duration) -> bool {
+        let Ok(at) = self.peers.binary_search_by_key(&rank, |peer| peer.rank) else { return false };
+        let was = self.peers[at].link;
+        if was != Link::Down {
             self.fail(at, now);
         }
+        matches!(was, Link::Up { .. })
     }
 
     /// It sent wrong bytes: not tried for a while, each time longer.
@@ -136,8 +141,9 @@ impl Peers {
         peer.corruptions += 1;
     }
 
-    /// Gives up who has been silent for too long, connected or not.
-    pub fn expire(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    /// Gives up who has been silent for too long, connected or not. Returns whether there was any.
+    pub fn expire(&mut self, now: Duration, actions: &mut Vec<Action>) -> bool {
+        let before = actions.len();
         for at in 0..self.peers.len() {
             let peer = &mut self.peers[at];
             let over = match peer.link {
@@ -151,6 +157,7 @@ impl Peers {
                 self.fail(at, now);
             }
         }
+        actions.len() > before
     }
 
     /// Ends a decision: drops whom nobody wants, tries whom it is time to try. Returns when to look again.
@@ -184,10 +191,10 @@ impl Peers {
     }
 
     fn fail(&mut self, at: usize, now: Duration) {
-        let doublings = if now < self.patient_until { 0 } else { self.peers[at].failures.min(DOUBLINGS_MAX) };
-        let pause = self.jitter((self.peers[at].pause * 2u32.pow(doublings)).min(PAUSE_MAX));
+        let since = *self.peers[at].missing_since.get_or_insert(now);
+        let pause = self.peers[at].pause.max(now.saturating_sub(since) / PAUSE_PART).min(PAUSE_MAX);
+        let pause = self.jitter(pause);
         let peer = &mut self.peers[at];
-        peer.failures += 1;
         peer.link = Link::Down;
         peer.next_try = now + pause;
     }

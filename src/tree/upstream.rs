@@ -49,6 +49,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Between two tries of an ancestor further up, at most. See [`pause`].
 const PAUSE_ANCESTOR_MAX: Duration = Duration::from_secs(2);
 
+/// Nearest ancestors that are tried, beside the root: 16, which are all there are in trees of 100,000 nodes with two
+/// children or more. A chain has as many as it has nodes.
+const ANCESTORS_MAX: usize = 16;
+
 /// Nodes of a job that may ask storage in the first stage, beside the roots: 32, shared out among the shards.
 const STAND_INS: u32 = 32;
 
@@ -112,6 +116,8 @@ pub struct Upstream {
     shards: Vec<Way>,
     actions: Vec<Action>,
     due: Duration,
+    /// When a shard is due for another stage, whatever the peers do.
+    stages_due: Duration,
 }
 
 /// The way in one shard.
@@ -119,7 +125,7 @@ pub struct Upstream {
 struct Way {
     shard: Shard,
     place: u32,
-    /// Parent first, root last.
+    /// Parent first, root last, at most [`ANCESTORS_MAX`] and the root.
     ancestors: Box<[NodeRank]>,
     /// An ancestor has been connected at some time.
     heard: bool,
@@ -143,7 +149,7 @@ impl Upstream {
         let way = |shard| Way {
             shard,
             place: shape.place(shard, own),
-            ancestors: shape.ancestors(shard, own).collect(),
+            ancestors: ancestors(&shape, shard, own),
             heard: false,
             orphan_since: None,
             stage: 0,
@@ -151,37 +157,38 @@ impl Upstream {
             route: None,
         };
         let shards = shape.shards().map(way).collect();
-        let peers = Peers::new(seed ^ u64::from(own.get()), now + GRACE_UNHEARD);
-        let mut upstream = Upstream { shape, own, peers, shards, actions: Vec::new(), due: Duration::MAX };
+        let peers = Peers::new(seed ^ u64::from(own.get()));
+        let (due, stages_due) = (now, now);
+        let mut upstream = Upstream { shape, own, peers, shards, actions: Vec::new(), due, stages_due };
         upstream.decide(now);
+        upstream.due = upstream.peers.act(now, &mut upstream.actions).min(upstream.stages_due);
         upstream
     }
 
     /// Tells what happened at `now`.
     pub fn on(&mut self, event: Event, now: Duration) {
-        match event {
-            Event::Connected(rank) => {
-                if !self.peers.connected_now(rank, now) {
-                    self.actions.push(Action::Drop(rank));
-                    return;
-                }
-                for way in self.shards.iter_mut().filter(|way| way.ancestors.contains(&rank)) {
-                    way.heard = true;
-                }
-            }
+        // A try in vain and most ticks change no route, and there are many of them.
+        let changed = match event {
+            Event::Connected(rank) => self.connected(rank, now),
             Event::ConnectFailed(rank) | Event::Lost(rank) => self.peers.down(rank, now),
             Event::Heard(rank) => {
                 if !self.peers.heard(rank, now) {
                     return;
                 }
+                true
             }
             Event::Corrupt(rank) => {
                 self.peers.corrupt(rank, now);
                 self.actions.push(Action::Drop(rank));
+                true
             }
-            Event::Tick => {}
+            Event::Tick => false,
+        };
+        let expired = self.peers.expire(now, &mut self.actions);
+        if changed || expired || now >= self.stages_due {
+            self.decide(now);
         }
-        self.decide(now);
+        self.due = self.peers.act(now, &mut self.actions).min(self.stages_due);
     }
 
     /// What to do since this was last asked, in order.
@@ -203,8 +210,19 @@ impl Upstream {
         self.due
     }
 
+    fn connected(&mut self, rank: NodeRank, now: Duration) -> bool {
+        if !self.peers.connected_now(rank, now) {
+            self.actions.push(Action::Drop(rank));
+            return false;
+        }
+        for way in self.shards.iter_mut().filter(|way| way.ancestors.contains(&rank)) {
+            way.heard = true;
+        }
+        true
+    }
+
+    /// Finds the route of each shard anew, and whom it would rather ask.
     fn decide(&mut self, now: Duration) {
-        self.peers.expire(now, &mut self.actions);
         self.peers.forget_wants();
         let mut due = Duration::MAX;
         for way in &mut self.shards {
@@ -214,7 +232,7 @@ impl Upstream {
                 self.actions.push(Action::Moved(way.shard));
             }
         }
-        self.due = self.peers.act(now, &mut self.actions).min(due);
+        self.stages_due = due;
     }
 }
 
@@ -331,12 +349,19 @@ impl Way {
     }
 }
 
+fn ancestors(shape: &Shape, shard: Shard, own: NodeRank) -> Box<[NodeRank]> {
+    let root = shape.root(shard);
+    let near: Vec<NodeRank> = shape.ancestors(shard, own).take(ANCESTORS_MAX).collect();
+    let far = near.last().is_some_and(|last| *last != root).then_some(root);
+    near.into_iter().chain(far).collect()
+}
+
 /// Between two tries of the ancestor that is `distance` above the parent.
 ///
 /// It has more descendants by a factor of the fan-out with each level, so each of them tries it more rarely by as much:
-/// a root whose whole job waits for it is not run over.
+/// a root whose whole job waits for it is not run over. At least by two, so that a chain is not tried as a whole.
 fn pause(shape: &Shape, distance: u32) -> Duration {
-    let factor = u32::from(shape.fan_out()).saturating_pow(distance).min(1_000);
+    let factor = u32::from(shape.fan_out()).max(2).saturating_pow(distance).min(1_000);
     (PAUSE * factor).min(PAUSE_ANCESTOR_MAX)
 }
 

@@ -16,11 +16,11 @@ pub const NEVER: Micros = Micros::MAX;
 /// What kind of trouble a run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nodes start up to 5 s apart, and that is all.
+    /// Nodes start at most 5 s apart, and that is all.
     None,
-    /// Storage needs 20 s for one thing.
+    /// Storage needs 10 s for one thing.
     SlowStorage,
-    /// Some nodes start up to 40 s late.
+    /// Some nodes start up to 20 s late.
     LateStarters,
     /// Up to a third of the nodes die for good; of some the others hear an end of file, of some nothing.
     Deaths,
@@ -72,11 +72,16 @@ impl Scenario {
             _ => (None, None),
         };
         let shape = Shape::chosen(n_nodes, shards, fan_out);
+        // How far apart they start: mostly little, since all the time until a parent is there is spent trying.
+        let apart = match n_nodes {
+            ..=512 => [20 * MILLI, 300 * MILLI, 300 * MILLI, 5 * SECOND][random.below(4) as usize],
+            _ => [20 * MILLI, 150 * MILLI][random.below(2) as usize],
+        };
         let things = if n_nodes <= 512 { random.between(1, 6) } else { 4 } as usize;
         let mut scenario = Scenario {
             shape,
             things,
-            starts: (0..n_nodes).map(|_| random.below(5 * SECOND)).collect(),
+            starts: (0..n_nodes).map(|_| random.below(apart)).collect(),
             faults: Vec::new(),
             calm_from: 0,
             corrupts: vec![false; n_nodes as usize],
@@ -92,10 +97,10 @@ impl Scenario {
         let n_nodes = self.shape.n_nodes();
         match trouble {
             Trouble::None => {}
-            Trouble::SlowStorage => self.storage_micros[0] = 20 * SECOND,
+            Trouble::SlowStorage => self.storage_micros[0] = 10 * SECOND,
             Trouble::LateStarters => {
-                for _ in 0..n_nodes.div_ceil(8) {
-                    self.starts[random.below(n_nodes.into()) as usize] = random.below(40 * SECOND);
+                for _ in 0..n_nodes.div_ceil(8).min(256) {
+                    self.starts[random.below(n_nodes.into()) as usize] = random.below(20 * SECOND);
                 }
             }
             Trouble::Deaths => {
@@ -117,13 +122,13 @@ impl Scenario {
             Trouble::Partition => {
                 let from = random.below(n_nodes.into()) as u32;
                 let to = from + random.between(1, u64::from(n_nodes) / 2 + 1) as u32;
-                let at = random.below(8 * SECOND);
+                let at = random.below(4 * SECOND);
                 let until = at + random.between(100 * MILLI, 20 * SECOND);
                 self.faults.push((at, Fault::Cut { from, to, until }));
             }
             Trouble::Silence => {
                 for _ in 0..random.between(1, u64::from(n_nodes) / 8 + 1) {
-                    let at = random.below(8 * SECOND);
+                    let at = random.below(4 * SECOND);
                     let until = at + random.between(100 * MILLI, 10 * SECOND);
                     self.faults.push((at, Fault::Hang { node: random.below(n_nodes.into()) as u32, until }));
                 }
@@ -147,7 +152,7 @@ impl Scenario {
     }
 
     fn kill(&mut self, node: u32, pause: Micros, random: &mut Random) {
-        let at = random.below(8 * SECOND);
+        let at = random.below(4 * SECOND);
         let quietly = random.one_in(2);
         let back = at.saturating_add(pause);
         self.faults.push((at, Fault::Kill { node, back, quietly }));

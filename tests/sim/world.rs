@@ -22,7 +22,6 @@ enum What {
     Start { node: u32 },
     Want { node: u32, thing: u8 },
     Tick { node: u32, life: u32, due: Micros },
-    Connect { from: u32, life: u32, to: u32, connection: Connection },
     Connected { node: u32, life: u32, peer: u32, connection: Connection },
     Refused { node: u32, life: u32, peer: u32, connection: Connection },
     Ask { from: u32, to: u32, connection: Connection, thing: u8 },
@@ -208,9 +207,6 @@ impl<'a> World<'a> {
                 self.pursue(node, thing);
             }
             What::Tick { node, life, due } if self.lives(node, life) => self.tick(node, due),
-            What::Connect { from, life, to, connection } if self.lives(from, life) => {
-                self.connect(from, life, to, connection);
-            }
             What::Connected { node, life, peer, connection } if self.tries(node, life, peer, connection) => {
                 self.nodes[node as usize].up.push((peer, connection));
                 self.tell(node, Event::Connected(NodeRank::new(peer)));
@@ -245,7 +241,7 @@ impl<'a> World<'a> {
             What::Connected { node, peer, .. } | What::Refused { node, peer, .. } => (node, peer),
             What::Reset { node, peer, .. } => (node, peer),
             What::Ask { to, from, .. } | What::Reply { to, from, .. } => (to, from),
-            What::Connect { .. } | What::Start { .. } | What::GoOn { .. } | What::Fault { .. } => {
+            What::Start { .. } | What::GoOn { .. } | What::Fault { .. } => {
                 return false;
             }
         };
@@ -292,21 +288,26 @@ impl<'a> World<'a> {
         self.tell(node, Event::Tick);
     }
 
-    fn connect(&mut self, from: u32, life: u32, to: u32, connection: Connection) {
+    /// A node tries to connect. Whether it succeeds is decided now, and known when the messages have gone their way.
+    fn connect(&mut self, from: u32, to: u32) {
+        self.connections += 1;
+        let connection = self.connections;
+        let this = &mut self.nodes[from as usize];
+        this.trying.push((to, connection));
+        let life = this.life;
         let far = &self.nodes[to as usize];
-        if self.cut(from, to).is_some() || far.hangs_until > self.now {
-            return; // nobody answers
-        }
-        if far.upstream.is_none() {
-            // A machine that is there refuses; one that is gone does not answer.
-            if !(far.gone && to.is_multiple_of(2)) {
-                let at = self.now + self.latency();
-                self.at(at, What::Refused { node: from, life, peer: to, connection });
-            }
+        // A machine that is there refuses; one that is gone does not answer.
+        let answers = far.upstream.is_some() || !far.gone || !to.is_multiple_of(2);
+        if !answers || far.hangs_until > self.now || self.cut(from, to).is_some() {
             return;
         }
-        self.nodes[to as usize].down.push((from, connection));
-        let at = self.now + self.latency() * 3;
+        let far = &mut self.nodes[to as usize];
+        if far.upstream.is_none() {
+            let at = self.now + self.latency() * 2;
+            return self.at(at, What::Refused { node: from, life, peer: to, connection });
+        }
+        far.down.push((from, connection));
+        let at = self.now + self.latency() * 4;
         self.at(at, What::Connected { node: from, life, peer: to, connection });
     }
 
@@ -409,16 +410,10 @@ impl<'a> World<'a> {
 
     fn act(&mut self, node: u32) {
         let this = &mut self.nodes[node as usize];
-        let (upstream, life) = (this.upstream.as_mut().expect("the node lives"), this.life);
+        let upstream = this.upstream.as_mut().expect("the node lives");
         for action in upstream.actions() {
             match action {
-                Action::Connect(peer) => {
-                    self.connections += 1;
-                    let (to, connection) = (peer.get(), self.connections);
-                    self.nodes[node as usize].trying.push((to, connection));
-                    let at = self.now + self.latency();
-                    self.at(at, What::Connect { from: node, life, to, connection });
-                }
+                Action::Connect(peer) => self.connect(node, peer.get()),
                 Action::Drop(peer) => self.let_go(node, peer.get()),
                 Action::Moved(_) => {} // `tell` pursues everything
             }
@@ -472,6 +467,7 @@ impl<'a> World<'a> {
         this.life += 1;
         this.gone = back == NEVER;
         this.upstream = None;
+        this.hangs_until = 0;
         this.stopped = this.stopped.min(self.now);
         this.up.clear();
         this.trying.clear();
