@@ -12,6 +12,11 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
+/// The variable that may hold the key of a job on many machines.
+///
+/// Taken out of COMMAND's environment, so that what it starts cannot pass the key on.
+pub const KEY_VARIABLE: &str = "SPINNEY_KEY";
+
 /// Bytes of the key: 256 bits.
 pub const JOB_KEY_BYTES: usize = 32;
 

@@ -2,14 +2,13 @@
 //!
 //! Not here: the order of the layers (`assemble`), the trees (`tree`), the bytes between nodes (`wire`).
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, NodeRank};
+use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::Source;
 use crate::holder::estate::{Estate, Settings};
 use crate::profile::recorder::{Counter, Recorder};
@@ -129,13 +128,11 @@ impl Neighbours {
 
 /// The key that the nodes know each other by.
 fn key(estate: &Estate) -> io::Result<SharedKey> {
-    let Some(descriptor) = &estate.job_key else {
-        let found = SharedKey::find(&KeyPlaces::of_environment());
-        return found.map(|(key, _)| key).map_err(io::Error::other);
-    };
-    let mut file = File::from(descriptor.try_clone()?);
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    SharedKey::from_bytes(&bytes).ok_or_else(|| io::Error::other("the key of the nodes is too short"))
+    if let Some(memory) = &estate.job_key {
+        let bytes = job_key::read(memory)?;
+        return SharedKey::from_bytes(&bytes)
+            .ok_or_else(|| io::Error::other("the key of the nodes is too short"));
+    }
+    let found = SharedKey::find(&KeyPlaces::of_environment());
+    found.map(|(key, _)| key).map_err(io::Error::other)
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
+use crate::cluster::job_key::KEY_VARIABLE;
+
 /// Where commands are looked up if PATH is not set; glibc's own default.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -141,8 +143,10 @@ fn executable(file: &Path) -> Result<(), Errno> {
 fn execve(file: &CString, words: &[CString]) -> Errno {
     let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     pointers.push(std::ptr::null());
-    // SAFETY: a null-terminated list of strings that live until after the call; `execv` passes the environment
-    // on untouched, which also keeps entries that are no `NAME=VALUE`.
+    // SAFETY: no other thread reads the environment: this is a child of a single-threaded process about to exec.
+    unsafe { std::env::remove_var(KEY_VARIABLE) };
+    // SAFETY: a null-terminated list of strings that live until after the call; `execv` passes the rest of the
+    // environment on untouched, which also keeps entries that are no `NAME=VALUE`.
     unsafe { libc::execv(file.as_ptr(), pointers.as_ptr()) };
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -20,6 +20,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{FileType, Mode, OFlags};
 use zeroize::Zeroizing;
 
+pub use crate::cluster::job_key::KEY_VARIABLE;
+
 /// Bytes of a key at least: 16, 128 bits. Whoever sees a handshake can test guesses of the key.
 const KEY_BYTES_MIN: usize = 16;
 
@@ -28,9 +30,6 @@ const KEY_TEXT_BYTES_MAX: u64 = 4096;
 
 /// Bytes of the keys made here.
 const KEY_BYTES_MADE: usize = 32;
-
-/// The variable that may hold the key. Whoever starts COMMAND takes it out of its environment.
-pub const KEY_VARIABLE: &str = "SPINNEY_KEY";
 
 /// A secret that the owner's nodes share.
 #[derive(Clone)]

@@ -117,6 +117,19 @@ fn without_an_environment_the_command_runs_directly_with_one_warning() {
 }
 
 #[test]
+fn the_key_of_the_nodes_is_not_in_the_commands_environment() {
+    let scene = ordinary();
+    for flags in [&["--view", scene.shown("").as_str()] as &[&str], &["--way", "direct"]] {
+        let mut spinney = scene.spinney(&[&["run", "-q"], flags, &["--", "env"]].concat());
+        let found =
+            output(spinney.env("SPINNEY_KEY", "00112233445566778899aabbccddeeff").env("OTHER", "stays"));
+        let stdout = text(&found.stdout);
+        assert!(found.status.success() && stdout.contains("OTHER=stays"), "{}", text(&found.stderr));
+        assert!(!stdout.contains("SPINNEY_KEY"), "{stdout}");
+    }
+}
+
+#[test]
 fn one_line_sums_up_at_the_end_and_none_with_q() {
     for scene in scenes() {
         let file = scene.shown("file");
