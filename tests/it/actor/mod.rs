@@ -10,7 +10,7 @@ mod doing;
 mod mutations;
 mod words;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -111,8 +111,9 @@ pub fn at(path: impl AsRef<Path>) -> Bytes {
 
 /// A running actor.
 pub struct Actor {
-    /// The process: the wrapper's if inside.
-    pub child: Child,
+    /// The process, which is the wrapper's if inside; `None`: somebody else's, such as one of many tasks.
+    child: Option<Child>,
+    questions: Option<Box<dyn Write + Send>>,
     answers: Lines,
 }
 
@@ -146,7 +147,15 @@ impl Actor {
         if answers.next().as_deref() != Some("\"ready\"") {
             panic!("no actor: {}", text(&finish(child).stderr));
         }
-        Actor { child, answers }
+        let questions = child.stdin.take().map(|stdin| Box::new(stdin) as _);
+        Actor { child: Some(child), questions, answers }
+    }
+
+    /// An actor that somebody else has started, as [`shell_words`] say.
+    pub fn elsewhere(questions: impl Write + Send + 'static, answers: impl Read + Send + 'static) -> Self {
+        let answers = Lines::of(answers);
+        assert_eq!(answers.next().as_deref(), Some("\"ready\""), "no actor");
+        Actor { child: None, questions: Some(Box::new(questions)), answers }
     }
 
     /// Asks and waits for the answer.
@@ -163,7 +172,7 @@ impl Actor {
     /// Asks without waiting for the answer.
     pub fn begin(&mut self, ask: &Ask) {
         let line = serde_json::to_string(ask).unwrap();
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        writeln!(self.questions.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// The answer to the earliest question that has none yet.
@@ -186,10 +195,11 @@ impl Actor {
 
     fn last_words(&mut self) -> String {
         let mut words = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
+        let Some(child) = &mut self.child else { return words };
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = stderr.read_to_string(&mut words);
         }
-        format!("{:?} {words}", self.child.try_wait())
+        format!("{:?} {words}", child.try_wait())
     }
 
     /// Its process number, inside.
@@ -208,15 +218,21 @@ impl Actor {
 
     /// Ends it and waits for its end.
     pub fn leave(self) -> Output {
-        let output = finish(self.child);
+        let output = self.end();
         assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
         output
     }
 
     /// Waits for its end, however that is.
-    pub fn end(self) -> Output {
-        finish(self.child)
+    pub fn end(mut self) -> Output {
+        drop(self.questions.take());
+        finish(self.child.expect("whoever started it waits for it"))
     }
+}
+
+/// Words that make a shell become an actor.
+pub fn shell_words(scene: &Scene) -> String {
+    format!("{} {ROLE}", of(scene).display())
 }
 
 /// This binary where the scene's user can execute it.

@@ -1,0 +1,136 @@
+//! Many nodes over one storage: it is asked for each thing once, and every node gets what storage has.
+//!
+//! Not here: nodes that fail (`node_faults`).
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::actor::{Actor, Ask, at};
+use crate::cluster::Cluster;
+use crate::scene::{Scene, ordinary, scenes};
+use crate::semantics::observed;
+use crate::semantics::tree::{self, pattern, settle};
+use crate::stand_in::{StandIn, Start};
+
+/// A scene whose view lies on a stand-in. The order of the fields is the order of their ends.
+pub struct Shared {
+    pub storage: StandIn,
+    pub scene: Scene,
+    /// What the stand-in shows.
+    pub beneath: std::path::PathBuf,
+}
+
+/// A scene of an ordinary user whose view is what `grow` made, on a stand-in.
+pub fn shared(grow: impl FnOnce(&Path)) -> Shared {
+    assert!(rustix::process::geteuid().is_root(), "the stand-in for storage can only be mounted by root");
+    let mut scene = ordinary();
+    grow(&scene.env);
+    for path in tree::walk(&scene.env) {
+        std::os::unix::fs::lchown(path, scene.uid, scene.uid).unwrap();
+    }
+    settle(&scene.env);
+    let storage = Start { is_killable: true, ..Start::of(&scene.env) }.start().unwrap();
+    let beneath = scene.env.clone();
+    scene.env = storage.mount().canonicalize().unwrap();
+    Shared { storage, scene, beneath }
+}
+
+/// Some hundred files in directories of every kind, one of them of several stripes.
+pub fn forest(root: &Path) {
+    for i in 0..20 {
+        let directory = root.join(format!("directory {i}")).join("inner");
+        fs::create_dir_all(&directory).unwrap();
+        for j in 0..12 {
+            fs::write(directory.join(format!("file {j}")), pattern(97 << j, i * 100 + j)).unwrap();
+            std::os::unix::fs::symlink(format!("file {j}"), directory.join(format!("link {j}"))).unwrap();
+        }
+    }
+    fs::write(root.join("large"), pattern((9 << 20) + 77, 5)).unwrap();
+    for path in tree::walk(root) {
+        if !path.is_symlink() {
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+    }
+}
+
+/// What a workload costs storage: calls for names and bytes, by its own count and by that of the nodes.
+#[derive(Debug)]
+struct Cost {
+    calls: u64,
+    calls_told: u64,
+    bytes_told: u64,
+}
+
+/// Every node sums up the whole tree at one time and looks for names that are not there.
+fn cost(shared: &mut Shared, nodes: usize, flags: &[&str], want: &str) -> (Cost, Value) {
+    let Shared { storage, scene, .. } = shared;
+    storage.drop_caches();
+    storage.reset();
+    let mut cluster = Cluster::start(scene, nodes, flags);
+    let said = cluster.ask_all(&Ask::Checksum { path: at(&scene.env), times: 1 });
+    assert!(said.iter().all(|said| said == want), "{nodes} nodes {flags:?}: {said:?}, not {want}");
+    for i in 0..20 {
+        let path = at(scene.env.join(format!("directory {i}/inner/no such file")));
+        let said = cluster.ask_all(&Ask::Stat { path, follow: true });
+        assert!(said.iter().all(|said| said == "ENOENT"), "{said:?}");
+    }
+    let report = cluster.leave();
+    let told = |name: &str| report["totals"]["storage"][name].as_u64().unwrap();
+    let cost = Cost {
+        calls: storage.count("metadata_calls"),
+        calls_told: told("metadata_calls"),
+        bytes_told: told("bytes_read"),
+    };
+    (cost, report)
+}
+
+#[test]
+fn many_nodes_ask_storage_for_each_thing_once() {
+    let mut shared = shared(forest);
+    let mut native = Actor::native(&shared.scene);
+    let want = native.ask(&Ask::Checksum { path: at(&shared.scene.env), times: 1 });
+    native.leave();
+    let (one, _) = cost(&mut shared, 1, &[], &want);
+    eprintln!("1 node: {one:?}");
+    for (nodes, flags) in [
+        (8, &[][..]),
+        (4, &["--fan-out", "1"]), // a chain
+        (4, &["--shards", "4", "--fan-out", "2"]),
+        (4, &["--shards", "2", "--fan-out", "1", "--trust-fabric"]),
+    ] {
+        let (many, report) = cost(&mut shared, nodes, flags, &want);
+        eprintln!("{nodes} nodes {flags:?}: {many:?}");
+        assert_eq!(many.bytes_told, one.bytes_told, "{nodes} nodes {flags:?}: {report:#}");
+        let most = one.calls_told + one.calls_told / 50;
+        assert!(many.calls_told <= most, "{nodes} nodes {flags:?}: {many:?} against {one:?}");
+        assert!(many.calls <= one.calls + one.calls / 50, "{nodes} nodes {flags:?}: {many:?} against {one:?}");
+        let faults = &report["totals"]["faults"];
+        for fault in ["parents_lost", "checksum_mismatches", "views_apart", "daemon_restarts"] {
+            assert_eq!(faults[fault], 0, "{nodes} nodes {flags:?}: {faults}");
+        }
+    }
+    shared.scene.assert_nothing_left();
+}
+
+#[test]
+fn a_node_far_from_storage_shows_what_the_plain_directory_shows() {
+    for (mut scene, flags) in
+        scenes().into_iter().zip([&["--fan-out", "1"][..], &["--shards", "3", "--fan-out", "1"]])
+    {
+        if scene.uid.is_some() {
+            scene.groups = vec![tree::group_of(&scene)];
+        }
+        tree::build(&scene);
+        let mut cluster = Cluster::start(&scene, 4, flags);
+        for actor in &mut cluster.actors {
+            observed::side_by_side(&scene, actor).assert_same("");
+        }
+        let report = cluster.leave();
+        assert_eq!(report["totals"]["faults"]["parents_lost"], 0);
+        scene.assert_nothing_left();
+    }
+}
