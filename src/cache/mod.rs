@@ -401,8 +401,11 @@ impl Inner {
             (path.clone(), version, index),
             || self.source.block(path, version, index, urgency),
             move |outcome| {
-                if let Ok(answer) = &outcome {
-                    inner.kept.keep_block(&key, version, index, answer.value.clone());
+                match &outcome {
+                    Ok(answer) => inner.kept.keep_block(&key, version, index, answer.value.clone()),
+                    // Nobody else need tell: those below, whose question this may be, look the name up again here.
+                    Err(FetchError::Stale) => inner.forget(&Change { path: key }),
+                    Err(_) => {}
                 }
                 outcome
             },

@@ -184,20 +184,33 @@ impl Inner {
     }
 
     /// Whether `view` goes through the tree: its directory must be the one that the root of the tree sees.
-    async fn goes_through(&self, view: ViewId) -> bool {
-        let Some(known) = self.through.get(view.position()) else { return false };
-        *known.get_or_init(|| self.compare(view)).await
-    }
-
-    async fn compare(&self, view: ViewId) -> bool {
-        let path = FilePath::root(view);
+    ///
+    /// # Errors
+    /// Storage, here or at the root, does not tell what the directory is. Then nobody knows, and the next question
+    /// asks again.
+    async fn goes_through(&self, view: ViewId) -> Result<bool, FetchError> {
+        let Some(known) = self.through.get(view.position()) else { return Ok(false) };
+        if let Some(known) = known.get() {
+            return Ok(*known);
+        }
         let shard = self.shape.shard_of_view(view);
         if self.shape.root(shard) == self.own {
-            return true; // the others compare with this one
+            return Ok(*known.get_or_init(async || true).await); // the others compare with this one
         }
-        let Ok(own) = self.storage.entry(&path, Urgency::Demand).await else { return false };
-        let question = Question::Entry { path, urgency: Urgency::Demand };
-        let Some(Ok(theirs)) = self.ask(shard, question, Self::take_entry).await else { return true };
+        if matches!(self.links.way(shard).await, Way::Storage) {
+            return Ok(true); // in place of the root, which may come back
+        }
+        known.get_or_try_init(|| self.compare(view, shard)).await.copied()
+    }
+
+    async fn compare(&self, view: ViewId, shard: Shard) -> Result<bool, FetchError> {
+        let path = FilePath::root(view);
+        let own = self.storage.entry(&path, Urgency::Demand).await?;
+        let question = Question::Entry { path: path.clone(), urgency: Urgency::Demand };
+        let theirs = match self.ask(shard, question, Self::take_entry).await {
+            Some(theirs) => theirs?,
+            None => self.storage.entry(&path, Urgency::Demand).await?,
+        };
         let (own, theirs) = (own.value.attributes, theirs.value.attributes);
         let is_same =
             (own.inode, own.modified, own.changed) == (theirs.inode, theirs.modified, theirs.changed);
@@ -205,7 +218,7 @@ impl Inner {
             tracing::warn!(view = view.position(), "a view is another directory here than on other nodes");
             self.recorder.count(Counter::FaultsViewsApart);
         }
-        is_same
+        Ok(is_same)
     }
 
     fn take_entry(&self, reply: Reply) -> Option<Arc<Entry>> {
@@ -240,7 +253,7 @@ impl Source for Tree {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 let shard = inner.shape.shard_of_entry(&path);
                 let question = Question::Entry { path: path.clone(), urgency };
                 if let Some(result) = inner.ask(shard, question, Inner::take_entry).await {
@@ -254,7 +267,7 @@ impl Source for Tree {
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 if let Some((_, value)) = inner.riding.remove(&path) {
                     return Ok(Answer { value, origin: Origin::Parent });
                 }
@@ -277,7 +290,7 @@ impl Source for Tree {
     ) -> Fetch<Arc<Block>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 let shard = inner.shape.shard_of_block(&path, index);
                 let question = Question::Block { path: path.clone(), version, index, urgency };
                 if let Some(result) = inner.ask(shard, question, Inner::take_block).await {
@@ -291,7 +304,7 @@ impl Source for Tree {
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
         let inner = self.0.clone();
         Box::pin(async move {
-            if inner.goes_through(view).await {
+            if inner.goes_through(view).await? {
                 let shard = inner.shape.shard_of_view(view);
                 if let Some(result) = inner.ask(shard, Question::Usage(view), Inner::take_usage).await {
                     return result;

@@ -3,7 +3,6 @@
 //! Not here: nodes that fail (`node_faults`).
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 use crate::actor::{Actor, Ask, at};
 use crate::cluster::Cluster;
 use crate::scene::{Scene, ordinary, scenes};
-use crate::semantics::observed;
+use crate::semantics::{changing, observed};
 use crate::semantics::tree::{self, pattern, settle};
 use crate::stand_in::{StandIn, Start};
 
@@ -38,6 +37,9 @@ pub fn shared(grow: impl FnOnce(&Path)) -> Shared {
     scene.env = storage.mount().canonicalize().unwrap();
     Shared { storage, scene, beneath }
 }
+
+/// Directories of a [`forest`], beside its root.
+const DIRECTORIES: u64 = 40;
 
 /// Some hundred files in directories of every kind, one of them of several stripes.
 pub fn forest(root: &Path) {
@@ -104,10 +106,12 @@ fn many_nodes_ask_storage_for_each_thing_once() {
     ] {
         let (many, report) = cost(&mut shared, nodes, flags, &want);
         eprintln!("{nodes} nodes {flags:?}: {many:?}");
-        assert_eq!(many.bytes_told, one.bytes_told, "{nodes} nodes {flags:?}: {report:#}");
-        let most = one.calls_told + one.calls_told / 50;
-        assert!(many.calls_told <= most, "{nodes} nodes {flags:?}: {many:?} against {one:?}");
-        assert!(many.calls <= one.calls + one.calls / 50, "{nodes} nodes {flags:?}: {many:?} against {one:?}");
+        assert_eq!(many.bytes_told, one.bytes_told, "{nodes} nodes {flags:?}: {}", report["nodes"]);
+        // Each further root opens directories of its own, on the way to those that it knows the names of.
+        let opened = if flags.contains(&"--shards") { 2 * DIRECTORIES } else { 0 };
+        let most = |calls: u64| calls + calls / 50 + opened;
+        assert!(many.calls_told <= most(one.calls_told), "{nodes} nodes {flags:?}: {many:?} against {one:?}");
+        assert!(many.calls <= most(one.calls), "{nodes} nodes {flags:?}: {many:?} against {one:?}");
         let faults = &report["totals"]["faults"];
         for fault in ["parents_lost", "checksum_mismatches", "views_apart", "daemon_restarts"] {
             assert_eq!(faults[fault], 0, "{nodes} nodes {flags:?}: {faults}");
@@ -126,11 +130,66 @@ fn a_node_far_from_storage_shows_what_the_plain_directory_shows() {
         }
         tree::build(&scene);
         let mut cluster = Cluster::start(&scene, 4, flags);
-        for actor in &mut cluster.actors {
-            observed::side_by_side(&scene, actor).assert_same("");
+        for observed in observed::side_by_side(&scene, cluster.actors.iter_mut()) {
+            observed.assert_same("");
         }
         let report = cluster.leave();
         assert_eq!(report["totals"]["faults"]["parents_lost"], 0);
         scene.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_file_that_changes_is_never_mixed_on_any_node() {
+    for flags in [&["--fan-out", "1"][..], &["--shards", "3", "--fan-out", "1"]] {
+        let scene = ordinary();
+        let paths = changing::files(&scene);
+        let mut cluster = Cluster::start(&scene, 4, flags);
+        // Some nodes know the files already, and keep some of them.
+        for actor in &mut cluster.actors[..2] {
+            for path in &paths {
+                actor.ask(&Ask::Stat { path: at(path), follow: true });
+            }
+        }
+        changing::change_each(&scene, &mut cluster.actors[3], &paths);
+        for actor in &mut cluster.actors {
+            changing::see_each_changed(actor, &paths);
+        }
+        let report = cluster.leave();
+        assert_ne!(report["totals"]["faults"]["stale_reads"], 0);
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn an_error_of_storage_reaches_every_node_as_it_is_and_is_not_remembered() {
+    let mut shared = shared(forest);
+    let mut cluster = Cluster::start(&shared.scene, 4, &["--fan-out", "1"]);
+    let root = shared.scene.env.clone();
+    // Each in a directory that nobody has asked about before.
+    let asks = |number: usize| {
+        let directory = |kind: usize| root.join(format!("directory {}/inner", 4 * number + kind));
+        [
+            Ask::List { path: at(directory(0)) },
+            Ask::ReadAll { path: at(directory(1).join("file 11")) },
+            Ask::Target { path: at(directory(2).join("link 3")) },
+            Ask::Stat { path: at(directory(3).join("file 3")), follow: true },
+        ]
+    };
+    let mut native = Actor::native(&shared.scene);
+    for (number, errno) in ["EIO", "EACCES", "ETIMEDOUT", "ESTALE"].into_iter().enumerate() {
+        for ask in asks(number) {
+            shared.storage.drop_caches();
+            shared.storage.command(&format!("fail {errno}"));
+            let said = cluster.ask_all(&ask);
+            assert!(said.iter().all(|said| said == errno), "{ask:?}: {said:?} instead of {errno}");
+            shared.storage.command("fail off");
+            let want = native.ask(&ask);
+            let said = cluster.ask_all(&ask);
+            assert!(said.iter().all(|said| *said == want), "{errno} of {ask:?}: {said:?}, not {want}");
+        }
+    }
+    native.leave();
+    cluster.leave();
+    shared.scene.assert_nothing_left();
 }

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde::{Deserialize, Serialize};
 
 pub use self::mutations::{MUTATIONS, Mutation};
-pub use self::words::hash;
+pub use self::words::{bytes as said_of, hash};
 use crate::scene::{Lines, Scene, finish, text};
 
 /// The first argument that makes this binary an actor.

@@ -14,7 +14,7 @@
 //! | `refusing` | what is refused or local, ways of reading, programs |
 //! | `showing` | what is shown: attributes, names, links, listings, access |
 
-mod changing;
+pub mod changing;
 mod document;
 mod listing;
 mod model;
@@ -24,4 +24,4 @@ mod refusing;
 mod showing;
 mod starved;
 pub mod tree;
-mod trouble;
+pub mod trouble;

@@ -127,14 +127,14 @@ impl Observed {
     }
 }
 
-/// What an actor sees that is in a view already, against the plain directory.
-pub fn side_by_side(scene: &Scene, inside: &mut Actor) -> Observed {
+/// What actors see that are in views already, each against the plain directory.
+pub fn side_by_side<'a>(scene: &Scene, inside: impl Iterator<Item = &'a mut Actor>) -> Vec<Observed> {
     let script = script(&scene.env);
     let mut native = Actor::native(scene);
     look(&mut native, &script); // so that access times are as they will stay
     let seen = look(&mut native, &script);
     native.leave();
-    Observed::of_sides(scene, seen, look(inside, &script))
+    inside.map(|actor| Observed::of_sides(scene, seen.clone(), look(actor, &script))).collect()
 }
 
 /// The looks at each path: a name for the look, and what to ask.
