@@ -265,11 +265,14 @@ impl Inner {
             // The first question about a directory brings its listing, beside the answer itself.
             drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
         }
-        let (inner, key) = (self.clone(), path.clone());
+        let (inner, key, before) = (self.clone(), path.clone(), directory.clone());
         let started = Instant::now();
         self.entries.join(
             path.clone(),
-            || self.source.entry(path, urgency),
+            || match path.split().map(|(_, name)| before.known(name, FetchedFor::Nobody)) {
+                Some(Known::Entry(entry, _)) => cached(entry),
+                _ => self.source.entry(path, urgency),
+            },
             move |outcome| {
                 if urgency == Urgency::Demand {
                     inner.ahead.pace.demand_took(started.elapsed());
@@ -329,11 +332,16 @@ impl Inner {
         urgency: Urgency,
     ) -> Fetch<Arc<Listing>> {
         let (inner, key) = (self.clone(), path.clone());
+        let before = directory.clone();
         self.listings.join(
             path.clone(),
-            || self.source.listing(path, urgency),
+            || match before.names() {
+                Names::Complete(listing) if listing.settled => cached(listing),
+                _ => self.source.listing(path, urgency),
+            },
             move |outcome| {
                 match &outcome {
+                    Ok(Answer { origin: Origin::Cache, .. }) => {}
                     Ok(answer) => inner.keep_listing(&key, &directory, &answer.value),
                     Err(FetchError::NotListed { .. }) => directory.learn_not_listed(),
                     Err(_) => {}
@@ -399,7 +407,11 @@ impl Inner {
         let (inner, key) = (self.clone(), path.clone());
         self.blocks.join(
             (path.clone(), version, index),
-            || self.source.block(path, version, index, urgency),
+            // Again, since the flight of somebody else may have landed between the look before this and here.
+            || match self.kept.block(path, version, index) {
+                Some(block) => cached(block),
+                None => self.source.block(path, version, index, urgency),
+            },
             move |outcome| {
                 match &outcome {
                     Ok(answer) => inner.kept.keep_block(&key, version, index, answer.value.clone()),

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::shape::Shard;
-use super::upstream::{Action, Event, Route, Upstream};
+use super::upstream::{Action, Event, PEER_SILENCE_MAX, Route, Upstream};
 use crate::cluster::NodeRank;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::wire::{Carrier, ConnectError, Peer};
@@ -211,8 +211,11 @@ impl Links {
             attempt.abort();
         }
         if let Some(link) = state.up.remove(&rank) {
-            tracing::info!(%rank, "a node is given up for now");
-            self.recorder.count(Counter::FaultsParentsLost);
+            // Otherwise it is not needed any more: a nearer one answers.
+            if link.peer.last_heard().elapsed() >= PEER_SILENCE_MAX {
+                tracing::info!(%rank, "a silent node is given up for now");
+                self.recorder.count(Counter::FaultsParentsLost);
+            }
             state.given_up.push(link);
         }
     }

@@ -8,9 +8,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
+use spinney::profile::recorder::Counter;
 
 use crate::actor::{Actor, Ask, shell_words};
 use crate::scene::{Scene, eventually, finish, kill, text};
@@ -93,21 +94,27 @@ impl Cluster {
         self.actors.iter_mut().map(Actor::answer).collect()
     }
 
-    /// The daemon that serves a node now, as long as its first holder lives.
-    pub fn daemon(&mut self, scene: &Scene, node: usize) -> i32 {
-        let task = self.actors[node].number();
-        daemon_of(scene, task)
+    /// The process of each task, by its node.
+    pub fn tasks(&mut self) -> Vec<i32> {
+        self.actors.iter_mut().map(Actor::number).collect()
+    }
+
+    /// Waits until all tasks have left, which must have gone well, and returns the report.
+    pub fn leave(self) -> Value {
+        let (status, report) = self.end();
+        assert!(status.success(), "{status:?}");
+        report
     }
 
     /// Waits until all tasks have left and returns the report.
-    pub fn leave(self) -> Value {
+    pub fn end(self) -> (ExitStatus, Value) {
         let Cluster { actors, launcher, report, pipes } = self;
         drop(actors);
         let output = finish(launcher);
-        assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
+        eprint!("{}", text(&output.stderr));
         let report = fs::read(report.join("run.json")).unwrap();
         drop(pipes);
-        serde_json::from_slice(&report).unwrap()
+        (output.status, serde_json::from_slice(&report).unwrap())
     }
 }
 
@@ -127,17 +134,24 @@ pub fn daemon_of(scene: &Scene, task: i32) -> i32 {
     found[0]
 }
 
-/// Kills a daemon and waits for its successor.
-pub fn replace(cluster: &mut Cluster, scene: &Scene, node: usize) {
-    let task = cluster.actors[node].number();
-    replace_daemon_of(scene, task);
+/// Kills the daemons that serve these tasks, and waits for their successors.
+pub fn replace_daemons(scene: &Scene, tasks: &[i32]) {
+    let before: Vec<i32> = tasks.iter().map(|task| daemon_of(scene, *task)).collect();
+    before.iter().for_each(|daemon| kill(*daemon, libc::SIGKILL));
+    for (task, before) in tasks.iter().zip(before) {
+        eventually("another daemon", || daemon_of(scene, *task) != before);
+    }
 }
 
-/// The same, of the node that process `task` is on, which need not be able to answer now.
-pub fn replace_daemon_of(scene: &Scene, task: i32) {
-    let daemon = daemon_of(scene, task);
-    kill(daemon, libc::SIGKILL);
-    eventually("another daemon", || daemon_of(scene, task) != daemon);
+/// What a daemon has counted so far.
+pub fn counted(daemon: i32, counter: Counter) -> u64 {
+    let descriptors = fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().flatten().map(|entry| entry.path());
+    let is_counters = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|link| link.to_string_lossy().starts_with("/memfd:spinney-counters"))
+    };
+    let memory = fs::read(descriptors.into_iter().find(is_counters).expect("its counters")).unwrap();
+    let cell = &memory[counter as usize * 8..][..8];
+    u64::from_ne_bytes(cell.try_into().unwrap())
 }
 
 fn holds(pid: i32, namespace: &Path) -> bool {

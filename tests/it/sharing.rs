@@ -5,12 +5,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
+use spinney::file::NAMES_MAX;
+use spinney::tree::PEER_SILENCE_MAX;
 
-use crate::actor::{Actor, Ask, at};
+use crate::actor::{Actor, Ask, at, said_of};
 use crate::cluster::Cluster;
-use crate::scene::{Scene, ordinary, scenes};
+use crate::scene::{Scene, eventually, kill, ordinary, scenes};
 use crate::semantics::{changing, observed};
 use crate::semantics::tree::{self, pattern, settle};
 use crate::stand_in::{StandIn, Start};
@@ -19,8 +22,6 @@ use crate::stand_in::{StandIn, Start};
 pub struct Shared {
     pub storage: StandIn,
     pub scene: Scene,
-    /// What the stand-in shows.
-    pub beneath: std::path::PathBuf,
 }
 
 /// A scene of an ordinary user whose view is what `grow` made, on a stand-in.
@@ -33,9 +34,8 @@ pub fn shared(grow: impl FnOnce(&Path)) -> Shared {
     }
     settle(&scene.env);
     let storage = Start { is_killable: true, ..Start::of(&scene.env) }.start().unwrap();
-    let beneath = scene.env.clone();
     scene.env = storage.mount().canonicalize().unwrap();
-    Shared { storage, scene, beneath }
+    Shared { storage, scene }
 }
 
 /// Directories of a [`forest`], beside its root.
@@ -192,4 +192,75 @@ fn an_error_of_storage_reaches_every_node_as_it_is_and_is_not_remembered() {
     native.leave();
     cluster.leave();
     shared.scene.assert_nothing_left();
+}
+
+#[test]
+fn while_storage_hangs_every_node_waits_and_storage_is_asked_once() {
+    let mut shared = shared(forest);
+    let mut cluster = Cluster::start(&shared.scene, 4, &["--fan-out", "1"]);
+    let tasks = cluster.tasks();
+    let file = at(shared.scene.env.join("directory 3/inner/file 5"));
+    let want = said_of(&pattern(97 << 5, 305));
+    // All know the directories above.
+    cluster.ask_all(&Ask::Stat { path: at(shared.scene.env.join("directory 3/inner")), follow: true });
+    shared.storage.reset();
+    shared.storage.command("hang on");
+    for (actor, task) in cluster.actors.iter_mut().zip(&tasks) {
+        actor.begin(&Ask::ReadAll { path: file.clone() });
+        actor.wait_until_it_waits(*task);
+    }
+    // Longer than a silent node is trusted: what waits for storage is not silent.
+    let began = Instant::now();
+    eventually("a silent node would have been left", || began.elapsed() > PEER_SILENCE_MAX * 3 / 2);
+    assert!(cluster.actors.iter_mut().all(|actor| actor.answer_so_far().is_none()));
+    assert!(shared.storage.counters()["held"].as_u64().unwrap() < 4, "{}", shared.storage.counters());
+    kill(tasks[2], libc::SIGKILL);
+    eventually("a task that waits is gone", || fs::metadata(format!("/proc/{}", tasks[2])).is_err());
+    shared.storage.command("hang off");
+    for (node, actor) in cluster.actors.iter_mut().enumerate().filter(|(node, _)| *node != 2) {
+        assert_eq!(actor.answer(), want, "node {node}");
+    }
+    assert_eq!(shared.storage.count("open"), 1);
+    let (_, report) = cluster.end();
+    assert_eq!(report["totals"]["faults"]["parents_lost"], 0);
+    shared.scene.assert_nothing_left();
+}
+
+#[test]
+fn odd_directories_are_the_same_on_every_node() {
+    let scene = ordinary();
+    let large = scene.env.join("large");
+    fs::create_dir(&large).unwrap();
+    for i in 0..NAMES_MAX + 7 {
+        fs::write(large.join(format!("name {i}")), "").unwrap();
+    }
+    let closed = scene.env.join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("file"), "there").unwrap();
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o711)).unwrap();
+    settle(&scene.env);
+    let asks = [
+        Ask::List { path: at(&large) },
+        Ask::Stat { path: at(large.join(format!("name {}", NAMES_MAX + 1))), follow: true },
+        Ask::Stat { path: at(large.join("no such name")), follow: true },
+        Ask::List { path: at(&closed) },
+        Ask::ReadAll { path: at(closed.join("file")) },
+        Ask::Stat { path: at(closed.join("no such file")), follow: true },
+    ];
+    let mut native = Actor::native(&scene);
+    let mut cluster = Cluster::start(&scene, 3, &["--fan-out", "1"]);
+    for ask in asks {
+        // Owners and access times may differ, as they may on one node.
+        let plain = |said: String| {
+            let varies = |word: &str| ["uid=", "gid=", "atime="].iter().any(|name| word.starts_with(name));
+            said.split(' ').filter(|word| !varies(word)).collect::<Vec<_>>().join(" ")
+        };
+        let want = plain(native.ask(&ask));
+        for said in cluster.ask_all(&ask) {
+            assert_eq!(plain(said), want, "{ask:?}");
+        }
+    }
+    native.leave();
+    cluster.leave();
+    scene.assert_nothing_left();
 }

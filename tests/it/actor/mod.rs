@@ -98,6 +98,8 @@ pub enum Ask {
     /// A hash over names, attributes and bytes of a whole tree, so many times; pages are dropped again, so that the
     /// next time they have to be asked for.
     Checksum { path: Bytes, times: usize },
+    /// How many milliseconds the slowest file of all checksums so far took.
+    Slowest,
     /// Device and inode numbers of a path.
     Identity { path: Bytes },
     /// Its process number.
