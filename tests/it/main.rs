@@ -3,6 +3,7 @@
 mod actor;
 mod cli;
 mod cluster;
+mod hosts;
 mod node_faults;
 mod nodes;
 mod processes;

@@ -232,9 +232,14 @@ impl Actor {
     }
 }
 
+/// The program of an actor and its argument.
+pub fn program(scene: &Scene) -> [String; 2] {
+    [of(scene).to_str().unwrap().to_owned(), ROLE.to_owned()]
+}
+
 /// Words that make a shell become an actor.
 pub fn shell_words(scene: &Scene) -> String {
-    format!("{} {ROLE}", of(scene).display())
+    program(scene).join(" ")
 }
 
 /// This binary where the scene's user can execute it.
