@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use spinney::cluster::NodeRank;
 use spinney::cluster::ports::ports_of;
-use spinney::file::ViewId;
 use spinney::profile::recorder::Counter;
 use spinney::tree::{PEER_SILENCE_MAX, Shape, Shard};
 
 use crate::actor::{Actor, Ask, at, program};
 use crate::cluster::{counted, daemon_of};
-use crate::scene::{Scene, eventually, kill, output, scenes, text};
-use crate::semantics::tree::{self, settle};
+use crate::scene::{CONTENT, Scene, eventually, output, scenes, text};
+use crate::semantics::tree::settle;
 use crate::sharing::forest;
 use crate::stand_in::{StandIn, Start};
 
@@ -79,13 +78,23 @@ fn must(host: &Child, line: &str) {
     assert!(ended.status.success(), "`{line}`: {}", text(&ended.stderr));
 }
 
+/// A scene of whoever runs the tests with a [`forest`].
+fn scene() -> Scene {
+    let scene = scenes().swap_remove(0);
+    forest(&scene.env);
+    settle(&scene.env);
+    scene
+}
+
 impl Hosts {
-    /// So many hosts with a [`forest`] as root sees it.
+    /// So many hosts with a [`forest`].
     fn make(number: usize) -> Self {
+        Hosts::over(scene(), number)
+    }
+
+    /// Hosts that see what is mounted now.
+    fn over(scene: Scene, number: usize) -> Self {
         assert!(rustix::process::geteuid().is_root(), "hosts of namespaces can only be made by root");
-        let scene = scenes().swap_remove(0);
-        forest(&scene.env);
-        settle(&scene.env);
         let bridge = namespaces(&["-n", "-u", "-m"]);
         must(&bridge, "ip link add bridge type bridge");
         must(&bridge, "ip link set bridge up");
@@ -214,14 +223,15 @@ fn a_node_waits_for_those_above_that_start_later_and_finds_them_behind_strangers
             let _ = stream.read(&mut [0; 64]);
         }
     });
-    let mut far = hosts.node(chain[1], "k", &CHAIN);
-    let task = far.number();
-    far.begin(&hosts.checksum());
-    far.wait_until_it_waits(task);
-    let began = Instant::now();
-    eventually("a start that is late", || began.elapsed() > PEER_SILENCE_MAX + Duration::from_secs(1));
-    let root = hosts.node(chain[0], "k", &CHAIN);
-    assert_eq!(far.answer(), want);
+    let (mut far, root) = std::thread::scope(|scope| {
+        // Not even the view's own directory is told before there is somebody to ask.
+        let far = scope.spawn(|| hosts.node(chain[1], "k", &CHAIN));
+        let began = Instant::now();
+        eventually("a start that is late", || began.elapsed() > PEER_SILENCE_MAX + Duration::from_secs(1));
+        let root = hosts.node(chain[0], "k", &CHAIN);
+        (far.join().unwrap(), root)
+    });
+    assert_eq!(far.ask(&hosts.checksum()), want);
     let daemon = hosts.daemon(&mut far);
     assert_eq!(counted(daemon, Counter::StorageBytes), 0, "the root was waited for");
     drop(silent);
@@ -250,10 +260,6 @@ fn a_node_with_another_key_is_let_in_by_nobody_and_serves_itself() {
     hosts.scene.assert_nothing_left();
 }
 
-fn report(directory: &Path) -> Value {
-    serde_json::from_slice(&fs::read(directory.join("run.json")).unwrap()).unwrap()
-}
-
 #[test]
 fn a_view_that_differs_between_nodes_or_is_not_shared_is_read_by_each_node_itself() {
     let hosts = Hosts::make(2);
@@ -263,57 +269,54 @@ fn a_view_that_differs_between_nodes_or_is_not_shared_is_read_by_each_node_itsel
     settle(&other);
     let view = hosts.scene.env.to_str().unwrap().to_owned();
     let file = Ask::ReadAll { path: at(hosts.scene.env.join("file")) };
-    // The node that writes the report is not the one with which the others compare.
-    let shape = |shards| Shape::chosen(2, Some(shards), None);
-    let shards = (1..3).find(|n| shape(*n).root(shape(*n).shard_of_view(ViewId::new(0))).get() == 1);
-    let shards = shards.unwrap_or(1).to_string();
     let directory = hosts.scene.home.join("report");
-    let reports = ["--report", directory.to_str().unwrap(), "--shards", &shards];
-    for (why, flags, is_bound, want, requests) in [
-        ("shared and the same", &["--shared"][..], false, [crate::scene::CONTENT; 2], true),
-        ("not said to be shared", &[], false, [crate::scene::CONTENT; 2], false),
-        ("said to be shared, but not the same", &["--shared"], true, ["another\n", crate::scene::CONTENT], true),
+    let reports = ["--report", directory.to_str().unwrap()];
+    for (why, flags, is_bound, want, asks) in [
+        ("shared and the same", &["--shared"][..], false, [CONTENT; 2], true),
+        ("not said to be shared", &[], false, [CONTENT; 2], false),
+        ("said to be shared, but not the same", &["--shared"], true, [CONTENT, "another\n"], true),
     ] {
         if is_bound {
-            hosts.bind(0, &other);
+            hosts.bind(1, &other);
         }
         let mut nodes = hosts.nodes(&[flags, &reports].concat());
         for (node, want) in nodes.iter_mut().zip(want) {
             assert_eq!(node.ask(&file), format!("`{}`", want.escape_default()), "{why}");
         }
-        let asked: u64 = nodes.iter_mut().map(|node| counted(hosts.daemon(node), Counter::WireRequestsOut)).sum();
-        assert_eq!(asked > 0, requests, "{why}: {asked} questions");
+        let daemons: Vec<i32> = nodes.iter_mut().map(|node| hosts.daemon(node)).collect();
+        let sum = |counter| daemons.iter().map(|daemon| counted(*daemon, counter)).sum::<u64>();
+        assert_eq!(sum(Counter::WireRequestsOut) > 0, asks, "{why}");
+        assert_eq!(sum(Counter::FaultsViewsApart), u64::from(is_bound), "{why}");
         nodes.into_iter().for_each(|node| drop(node.leave()));
-        let apart = if why == "shared and the same" { vec![] } else { vec![view.clone()] };
-        let row = &report(&directory)["nodes"][0];
-        assert_eq!(row["views_apart"], serde_json::json!(apart), "{why}, {shards} shards");
-        assert_eq!(row["faults"]["views_apart"], u64::from(is_bound), "{why}");
+        // The node that writes it is the one with which the others compare.
+        let report: Value = serde_json::from_slice(&fs::read(directory.join("run.json")).unwrap()).unwrap();
+        let apart = if flags.is_empty() { vec![&view] } else { vec![] };
+        assert_eq!(report["nodes"][0]["views_apart"], serde_json::json!(apart), "{why}");
         hosts.scene.assert_nothing_left();
     }
 }
 
 #[test]
 fn storage_that_fails_on_one_node_only_is_not_noticed_unless_it_is_the_root() {
-    let hosts = Hosts::make(2);
-    let chain = chain(2);
-    let storage = |host: usize| -> StandIn {
-        let storage = Start { is_killable: true, ..Start::of(&hosts.scene.env) }.start().unwrap();
-        hosts.bind(chain[host], storage.mount());
-        storage
-    };
-    let (mut above, mut below) = (storage(0), storage(1));
+    let scene = scene();
+    let storage = || -> StandIn { Start { is_killable: true, ..Start::of(&scene.env) }.start().unwrap() };
+    let (mut above, mut below) = (storage(), storage());
+    let (hosts, chain) = (Hosts::over(scene, 2), chain(2));
+    hosts.bind(chain[0], above.mount());
+    hosts.bind(chain[1], below.mount());
     let want = hosts.native();
     let mut nodes = hosts.nodes(&CHAIN);
     let path = |name: &str| at(hosts.scene.env.join(name));
     let far = &mut nodes[chain[1]];
     assert_eq!(far.ask(&Ask::Stat { path: path("no such file"), follow: true }), "ENOENT");
-    below.command("fail EIO");
-    above.command("fail EIO directory");
     let list = |n: usize| Ask::List { path: path(&format!("directory {n}/inner")) };
+    below.command("fail EIO");
+    assert!(far.ask(&list(1)).contains("file 3"), "its own storage fails");
+    above.command("fail EIO");
+    assert_eq!(far.ask(&list(2)), "EIO", "that of the root fails");
     above.command("fail off");
     assert_eq!(far.ask(&hosts.checksum()), want, "its own storage fails");
     assert_eq!(counted(hosts.daemon(far), Counter::StorageBytes), 0);
-    assert!(far.ask(&list(3)).contains("file 3"));
     below.command("fail off");
     nodes.into_iter().for_each(|node| drop(node.leave()));
     hosts.scene.assert_nothing_left();
