@@ -141,9 +141,20 @@ impl Source for Cache {
             Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
             Known::Nothing => {
                 tracing::debug!(%path, ?urgency, "asks for a name");
-                self.0.fetch_entry(path, parent, directory, urgency)
+                self.0.fetch_entry(path, parent, directory, urgency, None)
             }
         }
+    }
+
+    fn entry_after(&self, path: &FilePath, stale: Version) -> Fetch<Arc<Entry>> {
+        match self.0.known(path) {
+            Some(entry) if entry.attributes.version() != stale => return cached(entry),
+            Some(_) => self.0.forget(&Change { path: path.clone() }),
+            None => {}
+        }
+        let Some((parent, _)) = path.split() else { return self.0.root_entry(path, Urgency::Demand) };
+        let directory = self.0.kept.directory(&parent);
+        self.0.fetch_entry(path, parent, directory, Urgency::Demand, Some(stale))
     }
 
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
@@ -260,6 +271,7 @@ impl Inner {
         parent: FilePath,
         directory: Arc<Directory>,
         urgency: Urgency,
+        stale: Option<Version>,
     ) -> Fetch<Arc<Entry>> {
         if urgency == Urgency::Demand && matches!(directory.names(), Names::Unknown) {
             // The first question about a directory brings its listing, beside the answer itself.
@@ -271,7 +283,10 @@ impl Inner {
             path.clone(),
             || match path.split().map(|(_, name)| before.known(name, FetchedFor::Nobody)) {
                 Some(Known::Entry(entry, _)) => cached(entry),
-                _ => self.source.entry(path, urgency),
+                _ => match stale {
+                    Some(stale) => self.source.entry_after(path, stale),
+                    None => self.source.entry(path, urgency),
+                },
             },
             move |outcome| {
                 if urgency == Urgency::Demand {

@@ -27,8 +27,8 @@ use crate::fuse::{Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
 use crate::holder::failed::cannot;
 use crate::profile::recorder::Recorder;
-use crate::tree::Tree;
 use crate::storage::{Storage, allow_blocking_here};
+use crate::tree::Tree;
 use crate::view::{Layout, NodeTable, Owners, View};
 use std::os::fd::OwnedFd;
 

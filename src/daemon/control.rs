@@ -95,8 +95,7 @@ impl Listener {
         let settings = &self.estate.settings;
         let mut record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
         let apart = self.tree.iter().flat_map(Tree::views_apart);
-        record.views_apart =
-            apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
+        record.views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
         let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
         if settings.hand_up_record {
             return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };

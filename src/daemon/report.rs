@@ -120,7 +120,10 @@ fn node(services: &BTreeMap<u64, Record>) -> Option<Value> {
         ("host".into(), json!(first.host)),
         ("ready_seconds".into(), json!(first.outcome.ready_seconds)),
         ("way_in".into(), json!(first.way_in)),
-        ("views_apart".into(), json!(services.values().flat_map(|record| &record.views_apart).collect::<BTreeSet<_>>())),
+        (
+            "views_apart".into(),
+            json!(services.values().flat_map(|record| &record.views_apart).collect::<BTreeSet<_>>()),
+        ),
     ]);
     node.extend(groups(&sums(services.values())));
     Some(node.into())

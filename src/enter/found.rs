@@ -23,7 +23,10 @@ use super::tenancy::Tenancy;
 use super::views::{self, Choice, Chosen, View};
 use super::ward::{Arrival, Ward};
 use crate::cluster::{Cluster, ports};
-use crate::environment::{self, mounts::{Mounts, Reach}};
+use crate::environment::{
+    self,
+    mounts::{Mounts, Reach},
+};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
 use crate::holder::failed::cannot;

@@ -160,6 +160,7 @@ impl Inner {
     ) -> Outcome<T> {
         let corrupt = || {
             tracing::warn!(node = %asking.rank, "a node sent an answer that cannot be used");
+            self.recorder.count(Counter::FaultsChecksums);
             self.links.tell(Event::Corrupt(asking.rank), &asking.peer);
             Outcome::AskAgain
         };
@@ -221,6 +222,16 @@ impl Inner {
         Ok(is_same)
     }
 
+    /// Has everybody above forget a version that is gone; `None`: this node itself asks storage for the name.
+    async fn look_again(
+        &self,
+        path: &FilePath,
+        stale: Version,
+    ) -> Option<Result<Answer<Arc<Entry>>, FetchError>> {
+        let question = Question::EntryAfter { path: path.clone(), stale };
+        self.ask(self.shape.shard_of_entry(path), question, Self::take_entry).await
+    }
+
     fn take_entry(&self, reply: Reply) -> Option<Arc<Entry>> {
         match reply {
             Reply::Entry(entry) => Some(entry),
@@ -264,6 +275,18 @@ impl Source for Tree {
         })
     }
 
+    fn entry_after(&self, path: &FilePath, stale: Version) -> Fetch<Arc<Entry>> {
+        let (inner, path) = (self.0.clone(), path.clone());
+        Box::pin(async move {
+            if inner.goes_through(path.view()).await?
+                && let Some(result) = inner.look_again(&path, stale).await
+            {
+                return result;
+            }
+            inner.storage.entry(&path, Urgency::Demand).await
+        })
+    }
+
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
@@ -293,9 +316,15 @@ impl Source for Tree {
             if inner.goes_through(path.view()).await? {
                 let shard = inner.shape.shard_of_block(&path, index);
                 let question = Question::Block { path: path.clone(), version, index, urgency };
-                if let Some(result) = inner.ask(shard, question, Inner::take_block).await {
-                    return result;
+                let result = match inner.ask(shard, question, Inner::take_block).await {
+                    Some(result) => result,
+                    None => inner.storage.block(&path, version, index, urgency).await,
+                };
+                if matches!(result, Err(FetchError::Stale)) && shard != inner.shape.shard_of_entry(&path) {
+                    // Those on this way forget the version, but others told it.
+                    let _ = inner.look_again(&path, version).await;
                 }
+                return result;
             }
             inner.storage.block(&path, version, index, urgency).await
         })
@@ -328,3 +357,6 @@ impl Source for Tree {
         // bounded anyway.
     }
 }
+
+#[cfg(test)]
+mod tests;

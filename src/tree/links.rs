@@ -153,7 +153,8 @@ impl Links {
 
     /// Waits a little, wherever the caller is polled.
     pub(super) async fn pause(&self, duration: Duration) {
-        let _ = self.runtime.spawn(tokio::time::sleep(duration)).await;
+        // Made in there as well: a timer cannot even be made outside of a runtime.
+        let _ = self.runtime.spawn(async move { tokio::time::sleep(duration).await }).await;
     }
 
     /// Peers that are connected now.

@@ -32,9 +32,9 @@ use super::frames::Frames;
 use super::head::{Asked as Request, Head, WIRE, WIRE_VERSION};
 use super::identity::Identity;
 use super::limits::{
-    ADDRESS_HEAD_START, BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX, CONNECT_TIME_MAX,
-    CONNECTIONS_PER_PEER_MAX, HEADERS_MAX, IDLE_CONNECTIONS_PER_PEER, IDLE_TIME_MAX, LISTING_BYTES_MAX,
-    PROOF_TIME_MAX, RECORD_BYTES_MAX, SMALL_BYTES_MAX,
+    ADDRESS_HEAD_START, BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX,
+    CONNECT_TIME_MAX, CONNECTIONS_PER_PEER_MAX, HEADERS_MAX, IDLE_CONNECTIONS_PER_PEER, IDLE_TIME_MAX,
+    LISTING_BYTES_MAX, PROOF_TIME_MAX, RECORD_BYTES_MAX, SMALL_BYTES_MAX,
 };
 use super::question::{
     AbortOnDrop, AskError, Asked, BlockRange, BlockStream, Carrier, ConnectError, Peer, Question, Refusal,
@@ -150,7 +150,9 @@ impl Caller {
                 Ok(Some(Ok((_, Err(Missed::OtherVersion(theirs)))))) => {
                     worst = Some(ConnectError::OtherVersion { rank: to, theirs });
                 }
-                Ok(Some(Ok((_, Err(Missed::Io(error)))))) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(Some(Ok((_, Err(Missed::Io(error))))))
+                    if error.kind() == io::ErrorKind::PermissionDenied =>
+                {
                     worst.get_or_insert(ConnectError::NotOurs { rank: to });
                 }
                 Ok(Some(Ok((address, Err(Missed::Io(error)))))) => cause = format!("{address}: {error}"),
@@ -233,10 +235,7 @@ impl Caller {
     }
 }
 
-async fn within<T>(
-    time: Duration,
-    work: impl Future<Output = Result<T, Missed>>,
-) -> Result<T, Missed> {
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Missed>>) -> Result<T, Missed> {
     tokio::time::timeout(time, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
@@ -361,21 +360,17 @@ impl Connections {
         while let Some(frame) = body.frame().await {
             let bytes = frame.map_err(|_| AskError::Lost)?.into_data().map_err(|_| AskError::Corrupt)?;
             let mut rest = &bytes[..];
-            while let Some(block) = frames.next(&mut rest).inspect_err(|_| self.corrupt())? {
+            while let Some(block) = frames.next(&mut rest)? {
                 if blocks.send(Ok(block)).await.is_err() {
                     return Ok(());
                 }
             }
         }
-        match frames.outcome() {
-            Err(AskError::Corrupt) => self.corrupt(),
-            _ => self.keep(sender),
+        let outcome = frames.outcome();
+        if !matches!(outcome, Err(AskError::Corrupt)) {
+            self.keep(sender);
         }
-        frames.outcome()
-    }
-
-    fn corrupt(&self) {
-        self.caller.recorder.count(Counter::FaultsChecksums);
+        outcome
     }
 
     /// A place among the questions under way.
@@ -439,7 +434,7 @@ fn understand(
         status => return Err(AskError::Refused(refusal_of(status))),
     }
     Ok(match (head, path) {
-        (Head::Question(Question::Entry { .. }), _) => {
+        (Head::Question(Question::Entry { .. } | Question::EntryAfter { .. }), _) => {
             Reply::Entry(Arc::new(codec::decode_entry(body).map_err(corrupt)?))
         }
         (Head::Question(Question::Listing { .. }), Some(path)) => {

@@ -71,10 +71,8 @@ impl Cluster {
         }
         let report = pipes.path().join("report");
         let (number, reports) = (nodes.to_string(), report.to_str().unwrap());
-        let flags =
-            [&["--require", "-q", "--local-nodes", &number, "--report", reports], flags].concat();
-        let script =
-            format!("exec {} < $0/to$SPINNEY_NODE > $0/from$SPINNEY_NODE", shell_words(scene));
+        let flags = [&["--require", "-q", "--local-nodes", &number, "--report", reports], flags].concat();
+        let script = format!("exec {} < $0/to$SPINNEY_NODE > $0/from$SPINNEY_NODE", shell_words(scene));
         let mut command = scene.run(&flags, &["sh", "-c", &script, pipes.path().to_str().unwrap()]);
         prepare(&mut command);
         let launcher = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -82,7 +80,10 @@ impl Cluster {
             // For both directions, so that opening does not wait.
             let questions = pipes.path().join(format!("to{node}"));
             let questions = OpenOptions::new().read(true).write(true).open(questions).unwrap();
-            Actor::elsewhere(questions, Answers { path: pipes.path().join(format!("from{node}")), pipe: None })
+            Actor::elsewhere(
+                questions,
+                Answers { path: pipes.path().join(format!("from{node}")), pipe: None },
+            )
         };
         let actors = (0..nodes).map(actor).collect();
         Cluster { actors, launcher, report, pipes }
@@ -124,9 +125,8 @@ pub fn daemon_of(scene: &Scene, task: i32) -> i32 {
     let mut found = Vec::new();
     eventually("a daemon of this task's view", || {
         let all = scene.processes();
-        let in_role = |role: &'static str| {
-            all.iter().filter(move |(_, line)| line.contains(role)).map(|(pid, _)| *pid)
-        };
+        let in_role =
+            |role: &'static str| all.iter().filter(move |(_, line)| line.contains(role)).map(|(pid, _)| *pid);
         let holders: Vec<i32> = in_role("holder-process").filter(|pid| holds(*pid, &inside)).collect();
         found = in_role("daemon-process").filter(|pid| holders.contains(&parent_of(*pid))).collect();
         found.len() == 1

@@ -119,7 +119,10 @@ impl Hosts {
 
     /// Shows another directory on one host where the view is.
     fn bind(&self, host: usize, directory: &Path) {
-        must(&self.hosts[host], &format!("mount --bind {} {}", directory.display(), self.scene.env.display()));
+        must(
+            &self.hosts[host],
+            &format!("mount --bind {} {}", directory.display(), self.scene.env.display()),
+        );
     }
 
     fn cut(&self, host: usize) {
@@ -166,7 +169,8 @@ impl Hosts {
         let listen = move || {
             let kind = rustix::thread::LinkNameSpaceType::Network;
             // Of this thread only, which ends here.
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind)).unwrap();
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind))
+                .unwrap();
             TcpListener::bind(("0.0.0.0", port)).unwrap()
         };
         std::thread::spawn(listen).join().unwrap()

@@ -42,7 +42,8 @@ fn deaths_of_daemons_are_not_seen_by_whoever_reads_a_whole_tree_on_eight_nodes()
     let shape = Shape::chosen(8, Some(3), Some(2));
     let roots: Vec<usize> = shape.shards().map(|shard| shape.root(shard).get() as usize).collect();
     let parent = |node: usize| shape.parent(Shard::new(0), NodeRank::new(node as u32));
-    let reader = (0..8).find(|node| parent(*node).is_some_and(|parent| !roots.contains(&(parent.get() as usize))));
+    let reader =
+        (0..8).find(|node| parent(*node).is_some_and(|parent| !roots.contains(&(parent.get() as usize))));
     let reader = reader.expect("one that is not beneath a root");
     let mut cluster = Cluster::start(&scene, 8, &flags);
     let tasks = cluster.tasks();
@@ -84,7 +85,10 @@ const IMPORT: &str = "import importlib, pkgutil, sys\n\
 
 #[test]
 fn imports_on_several_nodes_go_on_while_daemons_die_again_and_again() {
-    let library = output(std::process::Command::new("python3").args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]));
+    let library = output(
+        std::process::Command::new("python3")
+            .args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]),
+    );
     let library = text(&library.stdout).trim().to_owned();
     let mut scene = scenes().swap_remove(0); // whose interpreter is surely readable by whoever runs the tests
     scene.env = Path::new(&library).to_owned();
@@ -101,7 +105,9 @@ fn imports_on_several_nodes_go_on_while_daemons_die_again_and_again() {
     let mut deaths = 0;
     while deaths < 12 && child.try_wait().unwrap().is_none() {
         // Each time further on in the import.
-        let far = |scene: &Scene| fs::read_to_string(scene.home.join("said.1")).map_or(0, |said| said.lines().count());
+        let far = |scene: &Scene| {
+            fs::read_to_string(scene.home.join("said.1")).map_or(0, |said| said.lines().count())
+        };
         let (mut all, mut ended) = (Vec::new(), false);
         eventually("the import goes on", || {
             all = daemons(&scene);
@@ -138,7 +144,8 @@ fn a_parent_that_falls_silent_is_passed_by_and_used_again_once_it_is_heard() {
     let mut cluster = Cluster::start(&scene, 3, &["--fan-out", "1"]);
     let (tasks, chain) = (cluster.tasks(), chain(3));
     let [parent, reader] = [daemon_of(&scene, tasks[chain[1]]), daemon_of(&scene, tasks[chain[2]])];
-    let fresh = |number: usize| Ask::Stat { path: at(scene.env.join(format!("not there {number}"))), follow: true };
+    let fresh =
+        |number: usize| Ask::Stat { path: at(scene.env.join(format!("not there {number}"))), follow: true };
     let actor = &mut cluster.actors[chain[2]];
     assert_eq!(actor.ask(&fresh(0)), "ENOENT");
     kill(parent, libc::SIGSTOP);
@@ -159,5 +166,24 @@ fn a_parent_that_falls_silent_is_passed_by_and_used_again_once_it_is_heard() {
         counted(parent, Counter::WireRequestsIn) > before + 8
     });
     cluster.leave();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_report_that_finds_no_room_changes_nothing_but_a_warning() {
+    assert!(rustix::process::geteuid().is_root(), "only root can mount a file system without room");
+    let scene = scenes().swap_remove(0);
+    let full = scene.home.join("full");
+    fs::create_dir(&full).unwrap();
+    let line =
+        scene.run(&["--local-nodes", "2", "--report", full.to_str().unwrap()], &["sh", "-c", "exit 7"]);
+    let script = "mount -t tmpfs -o size=8k none $0; head -c 1M /dev/zero > $0/fill 2> /dev/null; \"$@\"; \
+        echo ended $?; ls -A $0";
+    let mut command = scene.native("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(&full).arg(line.get_program()).args(line.get_args());
+    let ended = output(&mut command);
+    assert_eq!(text(&ended.stdout), "ended 7\nfill\n", "nothing of it is left");
+    let warnings = text(&ended.stderr).matches("the report could not be written").count();
+    assert_eq!(warnings, 1, "{}", text(&ended.stderr));
     scene.assert_nothing_left();
 }

@@ -14,8 +14,8 @@ use spinney::tree::PEER_SILENCE_MAX;
 use crate::actor::{Actor, Ask, at, said_of};
 use crate::cluster::Cluster;
 use crate::scene::{Scene, eventually, kill, ordinary, scenes};
-use crate::semantics::{changing, observed};
 use crate::semantics::tree::{self, pattern, settle};
+use crate::semantics::{changing, observed};
 use crate::stand_in::{StandIn, Start};
 
 /// A scene whose view lies on a stand-in. The order of the fields is the order of their ends.
@@ -141,24 +141,54 @@ fn a_node_far_from_storage_shows_what_the_plain_directory_shows() {
 
 #[test]
 fn a_file_that_changes_is_never_mixed_on_any_node() {
-    for flags in [&["--fan-out", "1"][..], &["--shards", "3", "--fan-out", "1"]] {
-        let scene = ordinary();
-        let paths = changing::files(&scene);
-        let mut cluster = Cluster::start(&scene, 4, flags);
-        // Some nodes know the files already, and keep some of them.
-        for actor in &mut cluster.actors[..2] {
-            for path in &paths {
-                actor.ask(&Ask::Stat { path: at(path), follow: true });
-            }
-        }
-        changing::change_each(&scene, &mut cluster.actors[3], &paths);
-        for actor in &mut cluster.actors {
-            changing::see_each_changed(actor, &paths);
-        }
-        let report = cluster.leave();
-        assert_ne!(report["totals"]["faults"]["stale_reads"], 0);
-        scene.assert_nothing_left();
+    let scene = ordinary();
+    let paths = changing::files(&scene);
+    let mut cluster = Cluster::start(&scene, 3, &["--fan-out", "1"]);
+    // One node knows the files already.
+    for path in &paths {
+        cluster.actors[0].ask(&Ask::Stat { path: at(path), follow: true });
     }
+    changing::change_each(&scene, &mut cluster.actors[2], &paths);
+    for actor in &mut cluster.actors {
+        changing::see_each_changed(actor, &paths);
+    }
+    let report = cluster.leave();
+    assert_ne!(report["totals"]["faults"]["stale_reads"], 0);
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_file_overwritten_in_a_part_that_other_nodes_answer_for_is_new_everywhere() {
+    let scene = ordinary();
+    // Each part of so many bytes is in the next tree, so at least one of these has another root than the name.
+    let part = spinney::tree::STRIPE_BLOCKS * spinney::file::BLOCK_BYTES;
+    let paths: Vec<_> = (0..3).map(|i| scene.env.join(format!("file {i}"))).collect();
+    for (i, path) in paths.iter().enumerate() {
+        fs::write(path, pattern(2 * part as usize, i as u64)).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    settle(&scene.env);
+    let mut cluster = Cluster::start(&scene, 4, &["--shards", "3", "--fan-out", "1"]);
+    for (node, path) in paths.iter().enumerate() {
+        // All nodes know the name, and the first part.
+        let file = || "f".to_owned();
+        cluster.ask_all(&Ask::Open { file: file(), path: at(path), flags: libc::O_RDONLY });
+        cluster.ask_all(&Ask::Read { file: file(), offset: 0, length: 4096 });
+        fs::write(path, pattern(2 * part as usize, 99)).unwrap();
+        let said =
+            cluster.actors[node].ask(&Ask::Read { file: file(), offset: 2 * part - 4096, length: 4096 });
+        assert_eq!(said, "ESTALE", "{node}");
+        let new = said_of(&pattern(2 * part as usize, 99));
+        for (number, actor) in cluster.actors.iter_mut().enumerate() {
+            eventually(&format!("the new content of {node} on node {number}"), || {
+                let now = actor.ask(&Ask::ReadAll { path: at(path) });
+                assert!(now == new || now == "ESTALE", "{node} on node {number}: {now}");
+                now == new
+            });
+        }
+    }
+    cluster.leave();
+    scene.assert_nothing_left();
 }
 
 #[test]
