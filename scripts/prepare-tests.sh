@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv.
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
+# as root also `ip` and `tc`, since hosts are made of network namespaces.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -16,6 +17,7 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
+    ! is_root || { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
 }
 
 install_packages() {

@@ -141,9 +141,20 @@ impl Source for Cache {
             Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
             Known::Nothing => {
                 tracing::debug!(%path, ?urgency, "asks for a name");
-                self.0.fetch_entry(path, parent, directory, urgency)
+                self.0.fetch_entry(path, parent, directory, urgency, None)
             }
         }
+    }
+
+    fn entry_after(&self, path: &FilePath, stale: Version) -> Fetch<Arc<Entry>> {
+        match self.0.known(path) {
+            Some(entry) if entry.attributes.version() != stale => return cached(entry),
+            Some(_) => self.0.forget(&Change { path: path.clone() }),
+            None => {}
+        }
+        let Some((parent, _)) = path.split() else { return self.0.root_entry(path, Urgency::Demand) };
+        let directory = self.0.kept.directory(&parent);
+        self.0.fetch_entry(path, parent, directory, Urgency::Demand, Some(stale))
     }
 
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
@@ -260,16 +271,23 @@ impl Inner {
         parent: FilePath,
         directory: Arc<Directory>,
         urgency: Urgency,
+        stale: Option<Version>,
     ) -> Fetch<Arc<Entry>> {
         if urgency == Urgency::Demand && matches!(directory.names(), Names::Unknown) {
             // The first question about a directory brings its listing, beside the answer itself.
             drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
         }
-        let (inner, key) = (self.clone(), path.clone());
+        let (inner, key, before) = (self.clone(), path.clone(), directory.clone());
         let started = Instant::now();
         self.entries.join(
             path.clone(),
-            || self.source.entry(path, urgency),
+            || match path.split().map(|(_, name)| before.known(name, FetchedFor::Nobody)) {
+                Some(Known::Entry(entry, _)) => cached(entry),
+                _ => match stale {
+                    Some(stale) => self.source.entry_after(path, stale),
+                    None => self.source.entry(path, urgency),
+                },
+            },
             move |outcome| {
                 if urgency == Urgency::Demand {
                     inner.ahead.pace.demand_took(started.elapsed());
@@ -329,11 +347,16 @@ impl Inner {
         urgency: Urgency,
     ) -> Fetch<Arc<Listing>> {
         let (inner, key) = (self.clone(), path.clone());
+        let before = directory.clone();
         self.listings.join(
             path.clone(),
-            || self.source.listing(path, urgency),
+            || match before.names() {
+                Names::Complete(listing) if listing.settled => cached(listing),
+                _ => self.source.listing(path, urgency),
+            },
             move |outcome| {
                 match &outcome {
+                    Ok(Answer { origin: Origin::Cache, .. }) => {}
                     Ok(answer) => inner.keep_listing(&key, &directory, &answer.value),
                     Err(FetchError::NotListed { .. }) => directory.learn_not_listed(),
                     Err(_) => {}
@@ -399,10 +422,17 @@ impl Inner {
         let (inner, key) = (self.clone(), path.clone());
         self.blocks.join(
             (path.clone(), version, index),
-            || self.source.block(path, version, index, urgency),
+            // Again, since the flight of somebody else may have landed between the look before this and here.
+            || match self.kept.block(path, version, index) {
+                Some(block) => cached(block),
+                None => self.source.block(path, version, index, urgency),
+            },
             move |outcome| {
-                if let Ok(answer) = &outcome {
-                    inner.kept.keep_block(&key, version, index, answer.value.clone());
+                match &outcome {
+                    Ok(answer) => inner.kept.keep_block(&key, version, index, answer.value.clone()),
+                    // Nobody else need tell: those below, whose question this may be, look the name up again here.
+                    Err(FetchError::Stale) => inner.forget(&Change { path: key }),
+                    Err(_) => {}
                 }
                 outcome
             },

@@ -29,6 +29,7 @@ use crate::holder::estate::{Connection, Estate, Settings, WayIn};
 use crate::holder::failed::cannot;
 use crate::profile::recorder::Recorder;
 use crate::storage::{Storage, allow_blocking_here};
+use crate::tree::Tree;
 use crate::view::{Layout, NodeTable, Owners, View};
 use std::os::fd::OwnedFd;
 
@@ -43,6 +44,8 @@ pub struct Assembled {
     pub sessions: Vec<Session>,
     /// What this node knows.
     pub cache: Cache,
+    /// Its way to storage through other nodes, if there are any.
+    pub(super) tree: Option<Tree>,
     /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
     pub(super) neighbours: Option<Neighbours>,
 }
@@ -56,8 +59,9 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
     let storage: Arc<dyn Source> = Arc::new(Storage::new(roots, recorder));
     let mut neighbours = Neighbours::of(estate, recorder)?;
-    let source = match &neighbours {
-        Some(neighbours) => Arc::new(neighbours.tree(&estate.settings, storage)),
+    let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
+    let source = match &tree {
+        Some(tree) => Arc::new(tree.clone()),
         None => storage,
     };
     let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
@@ -75,7 +79,7 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
         .iter()
         .map(|connection| serve(estate, connection, &cache, &changes, recorder))
         .collect::<io::Result<_>>()?;
-    Ok(Assembled { sessions, cache, neighbours })
+    Ok(Assembled { sessions, cache, tree, neighbours })
 }
 
 fn serve(

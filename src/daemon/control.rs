@@ -17,6 +17,7 @@ use crate::holder::estate::Estate;
 use crate::holder::messages::{FromDaemon, RunOutcome, ToDaemon};
 use crate::holder::restart_holder;
 use crate::profile::recorder::Recorder;
+use crate::tree::Tree;
 
 /// Wait before trying again when no holder could be started: 1 s. The daemon serves on meanwhile.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -33,6 +34,7 @@ struct Listener {
     estate: Estate,
     recorder: Recorder,
     cache: Cache,
+    tree: Option<Tree>,
     ending: Arc<AtomicBool>,
 }
 
@@ -42,12 +44,17 @@ fn lock(line: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
 
 impl Control {
     /// Tells the holder that the daemon is ready, and listens to it from now on.
-    pub(super) fn start(estate: Estate, recorder: Recorder, cache: Cache) -> io::Result<Self> {
+    pub(super) fn start(
+        estate: Estate,
+        recorder: Recorder,
+        cache: Cache,
+        tree: Option<Tree>,
+    ) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let line = Arc::new(Mutex::new(Channel::from(estate.peer.try_clone()?)));
         // A holder that has just died is noticed by the listener.
         let _ = lock(&line).send(&FromDaemon::Ready, &[]);
-        let listener = Listener { line: line.clone(), estate, recorder, cache, ending: ending.clone() };
+        let listener = Listener { line: line.clone(), estate, recorder, cache, tree, ending: ending.clone() };
         Builder::new().name("control".into()).spawn(move || listener.listen())?;
         Ok(Control { ending, line })
     }
@@ -86,7 +93,9 @@ impl Listener {
 
     fn report(&self, outcome: RunOutcome) -> FromDaemon {
         let settings = &self.estate.settings;
-        let record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
+        let mut record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
+        let apart = self.tree.iter().flat_map(Tree::views_apart);
+        record.views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
         let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
         if settings.hand_up_record {
             return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };

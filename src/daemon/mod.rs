@@ -47,9 +47,9 @@ pub fn run(estate: Estate) -> ExitCode {
 
 fn serve(estate: Estate) -> io::Result<()> {
     let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
-    let Assembled { sessions, cache, neighbours } = assemble::assemble(&estate, recorder)?;
+    let Assembled { sessions, cache, tree, neighbours } = assemble::assemble(&estate, recorder)?;
     pressure::mind(cache.clone(), recorder);
-    let control = Control::start(estate, recorder, cache).map_err(cannot("listen to the holder"))?;
+    let control = Control::start(estate, recorder, cache, tree).map_err(cannot("listen to the holder"))?;
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {
         neighbours.linger();

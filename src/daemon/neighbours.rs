@@ -77,7 +77,7 @@ impl Neighbours {
         Tree::join(Joining {
             shape: self.shape,
             own: self.cluster.own,
-            shared: settings.views.iter().map(|_| true).collect(),
+            shared: settings.shared.clone(),
             storage,
             carrier: Arc::new(carrier),
             runtime: self.runtime.handle(),

@@ -25,6 +25,9 @@ pub struct Record {
     pub way_in: WayIn,
     /// How they ended.
     pub outcome: RunOutcome,
+    /// Views that the node read from storage itself, though there are other nodes.
+    #[serde(default)]
+    pub views_apart: Vec<String>,
     /// Every counter by its name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -40,6 +43,7 @@ impl Record {
             host: host_name(),
             way_in: settings.way_in,
             outcome,
+            views_apart: Vec::new(),
             counters: Counter::ALL.iter().map(count).collect(),
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! Not here: making records (`daemon::record`), counting (`profile`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -120,6 +120,10 @@ fn node(services: &BTreeMap<u64, Record>) -> Option<Value> {
         ("host".into(), json!(first.host)),
         ("ready_seconds".into(), json!(first.outcome.ready_seconds)),
         ("way_in".into(), json!(first.way_in)),
+        (
+            "views_apart".into(),
+            json!(services.values().flat_map(|record| &record.views_apart).collect::<BTreeSet<_>>()),
+        ),
     ]);
     node.extend(groups(&sums(services.values())));
     Some(node.into())
@@ -158,7 +162,7 @@ fn groups(counters: &BTreeMap<String, u64>) -> Map<String, Value> {
 }
 
 /// A path in JSON: as it is, or with what is not UTF-8 replaced.
-fn text_of(path: &Path) -> String {
+pub(super) fn text_of(path: &Path) -> String {
     String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
 }
 
@@ -196,6 +200,7 @@ mod tests {
             host: format!("h{rank}"),
             way_in: WayIn::UserNamespace,
             outcome,
+            views_apart: Vec::new(),
             counters: BTreeMap::from([("fuse.lookup".to_owned(), lookups)]),
         }
     }

@@ -23,7 +23,10 @@ use super::tenancy::Tenancy;
 use super::views::{self, Choice, Chosen, View};
 use super::ward::{Arrival, Ward};
 use crate::cluster::{Cluster, ports};
-use crate::environment::{self, mounts::Mounts};
+use crate::environment::{
+    self,
+    mounts::{Mounts, Reach},
+};
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Manifest, Settings, WayIn};
 use crate::holder::failed::cannot;
@@ -182,9 +185,10 @@ fn look_around(plan: &Plan) -> io::Result<(Vec<View>, String)> {
 /// What is decided for the whole life of a service with these `views`.
 pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a View>) -> Settings {
     let Plan { request, command, site, job, caller, mount_under, .. } = plan;
+    let views: Vec<&View> = views.collect();
     Settings {
         job: job.name.clone(),
-        views: views.map(|view| view.path.clone()).collect(),
+        views: views.iter().map(|view| view.path.clone()).collect(),
         mount_under: mount_under.clone(),
         way_in,
         caller: caller.clone(),
@@ -197,13 +201,38 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         shards: request.shards,
         fan_out: request.fan_out,
         trust_fabric: request.trust_fabric,
-        shared: request.shared,
+        shared: are_shared(plan, &views),
         hand_up_record: plan.hands_up_record(),
         report: request.report.clone(),
         command: as_text(&command.words),
         record_args: request.record_args,
         masked: request.masked.clone(),
     }
+}
+
+/// For each view whether other nodes see the same: what is on a disk of a node may differ from node to node.
+fn are_shared(plan: &Plan, views: &[&View]) -> Vec<bool> {
+    let surely = match &plan.cluster {
+        Some(cluster) => plan.request.shared || cluster.nodes_here == cluster.n_nodes(),
+        None => true,
+    };
+    if surely {
+        return vec![true; views.len()];
+    }
+    let mounts = Mounts::of_this_process().ok();
+    let is_shared = |view: &&View| {
+        let mount = mounts.as_ref().and_then(|mounts| mounts.of(&view.path));
+        let is_shared = mount.is_some_and(|mount| mount.reach() == Reach::Network);
+        if !is_shared {
+            let kind = mount.map_or("an unknown file system", |mount| mount.fs_type.as_str());
+            let path = view.path.display();
+            plan.request.talk.note(format_args!(
+                "view: {path} lies on {kind}, which may differ between nodes: each reads it itself (`--shared` if not)"
+            ));
+        }
+        is_shared
+    };
+    views.iter().map(is_shared).collect()
 }
 
 /// Tries now where report and log go: afterwards nobody would be there to hear of it.

@@ -95,7 +95,8 @@ impl Mount {
     pub fn reach(&self) -> Reach {
         let fuse = self.fs_type.strip_prefix("fuse.");
         let source = self.source.to_str().unwrap_or_default();
-        let is_network_fuse = |name: &str| NETWORK_FUSE_TYPES.contains(&name);
+        let is_network_fuse =
+            |name: &str| NETWORK_FUSE_TYPES.contains(&name) || NETWORK_TYPES.contains(&name);
         let network = NETWORK_TYPES.contains(&self.fs_type.as_str())
             || fuse.is_some_and(is_network_fuse)
             || (self.fs_type == "fuse" && is_network_fuse(source));

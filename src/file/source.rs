@@ -74,6 +74,11 @@ pub trait Source: Send + Sync + 'static {
     /// What is known of the name at `path`, by its own call on storage if need be.
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>>;
 
+    /// The same, by whoever knows another version than `stale`, which is gone: what is still told of it is forgotten.
+    fn entry_after(&self, path: &FilePath, _stale: Version) -> Fetch<Arc<Entry>> {
+        self.entry(path, Urgency::Demand)
+    }
+
     /// All names of the directory at `path`.
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>>;
 

@@ -91,8 +91,9 @@ pub struct Settings {
     pub fan_out: Option<u16>,
     /// `--trust-fabric`: nodes prove who they are, and then talk in clear.
     pub trust_fabric: bool,
-    /// `--shared`: all views are the same on all nodes, whatever file system they are on.
-    pub shared: bool,
+    /// For each view whether it is on storage that all nodes see: on a network file system, or `--shared` says so, or all
+    /// nodes are this machine.
+    pub shared: Vec<bool>,
     /// Whether the node's record goes to the last wrapper, which hands it to its launcher, instead of into a file.
     pub hand_up_record: bool,
     /// Directory for `run.json`.

@@ -98,7 +98,7 @@ counters! {
 
     /// Parents that were left because they fell silent.
     FaultsParentsLost = "faults.parents_lost", "events";
-    /// Blocks whose checksum did not match.
+    /// Answers of other nodes that could not be used: checksums that did not match, bytes that made no sense.
     FaultsChecksums = "faults.checksum_mismatches", "events";
     /// Views that this node reads from storage itself, since they are other directories here than on other nodes.
     FaultsViewsApart = "faults.views_apart", "views";

@@ -160,6 +160,7 @@ impl Inner {
     ) -> Outcome<T> {
         let corrupt = || {
             tracing::warn!(node = %asking.rank, "a node sent an answer that cannot be used");
+            self.recorder.count(Counter::FaultsChecksums);
             self.links.tell(Event::Corrupt(asking.rank), &asking.peer);
             Outcome::AskAgain
         };
@@ -184,20 +185,33 @@ impl Inner {
     }
 
     /// Whether `view` goes through the tree: its directory must be the one that the root of the tree sees.
-    async fn goes_through(&self, view: ViewId) -> bool {
-        let Some(known) = self.through.get(view.position()) else { return false };
-        *known.get_or_init(|| self.compare(view)).await
-    }
-
-    async fn compare(&self, view: ViewId) -> bool {
-        let path = FilePath::root(view);
+    ///
+    /// # Errors
+    /// Storage, here or at the root, does not tell what the directory is. Then nobody knows, and the next question
+    /// asks again.
+    async fn goes_through(&self, view: ViewId) -> Result<bool, FetchError> {
+        let Some(known) = self.through.get(view.position()) else { return Ok(false) };
+        if let Some(known) = known.get() {
+            return Ok(*known);
+        }
         let shard = self.shape.shard_of_view(view);
         if self.shape.root(shard) == self.own {
-            return true; // the others compare with this one
+            return Ok(*known.get_or_init(async || true).await); // the others compare with this one
         }
-        let Ok(own) = self.storage.entry(&path, Urgency::Demand).await else { return false };
-        let question = Question::Entry { path, urgency: Urgency::Demand };
-        let Some(Ok(theirs)) = self.ask(shard, question, Self::take_entry).await else { return true };
+        if matches!(self.links.way(shard).await, Way::Storage) {
+            return Ok(true); // in place of the root, which may come back
+        }
+        known.get_or_try_init(|| self.compare(view, shard)).await.copied()
+    }
+
+    async fn compare(&self, view: ViewId, shard: Shard) -> Result<bool, FetchError> {
+        let path = FilePath::root(view);
+        let own = self.storage.entry(&path, Urgency::Demand).await?;
+        let question = Question::Entry { path: path.clone(), urgency: Urgency::Demand };
+        let theirs = match self.ask(shard, question, Self::take_entry).await {
+            Some(theirs) => theirs?,
+            None => self.storage.entry(&path, Urgency::Demand).await?,
+        };
         let (own, theirs) = (own.value.attributes, theirs.value.attributes);
         let is_same =
             (own.inode, own.modified, own.changed) == (theirs.inode, theirs.modified, theirs.changed);
@@ -205,7 +219,17 @@ impl Inner {
             tracing::warn!(view = view.position(), "a view is another directory here than on other nodes");
             self.recorder.count(Counter::FaultsViewsApart);
         }
-        is_same
+        Ok(is_same)
+    }
+
+    /// Has everybody above forget a version that is gone; `None`: this node itself asks storage for the name.
+    async fn look_again(
+        &self,
+        path: &FilePath,
+        stale: Version,
+    ) -> Option<Result<Answer<Arc<Entry>>, FetchError>> {
+        let question = Question::EntryAfter { path: path.clone(), stale };
+        self.ask(self.shape.shard_of_entry(path), question, Self::take_entry).await
     }
 
     fn take_entry(&self, reply: Reply) -> Option<Arc<Entry>> {
@@ -240,7 +264,7 @@ impl Source for Tree {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 let shard = inner.shape.shard_of_entry(&path);
                 let question = Question::Entry { path: path.clone(), urgency };
                 if let Some(result) = inner.ask(shard, question, Inner::take_entry).await {
@@ -251,10 +275,22 @@ impl Source for Tree {
         })
     }
 
+    fn entry_after(&self, path: &FilePath, stale: Version) -> Fetch<Arc<Entry>> {
+        let (inner, path) = (self.0.clone(), path.clone());
+        Box::pin(async move {
+            if inner.goes_through(path.view()).await?
+                && let Some(result) = inner.look_again(&path, stale).await
+            {
+                return result;
+            }
+            inner.storage.entry(&path, Urgency::Demand).await
+        })
+    }
+
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 if let Some((_, value)) = inner.riding.remove(&path) {
                     return Ok(Answer { value, origin: Origin::Parent });
                 }
@@ -277,12 +313,18 @@ impl Source for Tree {
     ) -> Fetch<Arc<Block>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await {
+            if inner.goes_through(path.view()).await? {
                 let shard = inner.shape.shard_of_block(&path, index);
                 let question = Question::Block { path: path.clone(), version, index, urgency };
-                if let Some(result) = inner.ask(shard, question, Inner::take_block).await {
-                    return result;
+                let result = match inner.ask(shard, question, Inner::take_block).await {
+                    Some(result) => result,
+                    None => inner.storage.block(&path, version, index, urgency).await,
+                };
+                if matches!(result, Err(FetchError::Stale)) && shard != inner.shape.shard_of_entry(&path) {
+                    // Those on this way forget the version, but others told it.
+                    let _ = inner.look_again(&path, version).await;
                 }
+                return result;
             }
             inner.storage.block(&path, version, index, urgency).await
         })
@@ -291,7 +333,7 @@ impl Source for Tree {
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
         let inner = self.0.clone();
         Box::pin(async move {
-            if inner.goes_through(view).await {
+            if inner.goes_through(view).await? {
                 let shard = inner.shape.shard_of_view(view);
                 if let Some(result) = inner.ask(shard, Question::Usage(view), Inner::take_usage).await {
                     return result;
@@ -315,3 +357,6 @@ impl Source for Tree {
         // bounded anyway.
     }
 }
+
+#[cfg(test)]
+mod tests;

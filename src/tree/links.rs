@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::shape::Shard;
-use super::upstream::{Action, Event, Route, Upstream};
+use super::upstream::{Action, Event, PEER_SILENCE_MAX, Route, Upstream};
 use crate::cluster::NodeRank;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::wire::{Carrier, ConnectError, Peer};
@@ -153,7 +153,8 @@ impl Links {
 
     /// Waits a little, wherever the caller is polled.
     pub(super) async fn pause(&self, duration: Duration) {
-        let _ = self.runtime.spawn(tokio::time::sleep(duration)).await;
+        // Made in there as well: a timer cannot even be made outside of a runtime.
+        let _ = self.runtime.spawn(async move { tokio::time::sleep(duration).await }).await;
     }
 
     /// Peers that are connected now.
@@ -211,8 +212,11 @@ impl Links {
             attempt.abort();
         }
         if let Some(link) = state.up.remove(&rank) {
-            tracing::info!(%rank, "a node is given up for now");
-            self.recorder.count(Counter::FaultsParentsLost);
+            // Otherwise it is not needed any more: a nearer one answers.
+            if link.peer.last_heard().elapsed() >= PEER_SILENCE_MAX {
+                tracing::info!(%rank, "a silent node is given up for now");
+                self.recorder.count(Counter::FaultsParentsLost);
+            }
             state.given_up.push(link);
         }
     }

@@ -86,6 +86,11 @@ async fn answer_question(
             let entry = source.entry(&path, urgency).await;
             entry.map(|answer| codec::encode_entry(&answer.value))
         }
+        Question::EntryAfter { path, stale } => {
+            within(views, &path)?;
+            let entry = source.entry_after(&path, stale).await;
+            entry.map(|answer| codec::encode_entry(&answer.value))
+        }
         Question::Listing { path, urgency } => {
             within(views, &path)?;
             match source.listing(&path, urgency).await {

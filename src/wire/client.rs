@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::answer::refusal_of;
 use super::channel::{self, Heard};
@@ -31,9 +32,9 @@ use super::frames::Frames;
 use super::head::{Asked as Request, Head, WIRE, WIRE_VERSION};
 use super::identity::Identity;
 use super::limits::{
-    BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX, CONNECT_TIME_MAX,
-    CONNECTIONS_PER_PEER_MAX, HEADERS_MAX, IDLE_CONNECTIONS_PER_PEER, IDLE_TIME_MAX, LISTING_BYTES_MAX,
-    PROOF_TIME_MAX, RECORD_BYTES_MAX, SMALL_BYTES_MAX,
+    ADDRESS_HEAD_START, BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX,
+    CONNECT_TIME_MAX, CONNECTIONS_PER_PEER_MAX, HEADERS_MAX, IDLE_CONNECTIONS_PER_PEER, IDLE_TIME_MAX,
+    LISTING_BYTES_MAX, PROOF_TIME_MAX, RECORD_BYTES_MAX, SMALL_BYTES_MAX,
 };
 use super::question::{
     AbortOnDrop, AskError, Asked, BlockRange, BlockStream, Carrier, ConnectError, Peer, Question, Refusal,
@@ -129,22 +130,35 @@ impl From<io::Error> for Missed {
 }
 
 impl Caller {
+    /// Tries the addresses one after another without waiting for each: somebody else may listen at one and say nothing.
     async fn connect(self: Arc<Self>, to: NodeRank) -> Result<Arc<dyn Peer>, ConnectError> {
         let mut cause = "it has no address".to_owned();
         let mut worst = None;
-        for address in (self.addresses)(to) {
-            match self.clone().connect_at(to, address).await {
-                Ok(peer) => return Ok(peer),
-                Err(Missed::OtherVersion(theirs)) => {
+        let mut addresses = (self.addresses)(to).into_iter();
+        // What is still under way ends with it.
+        let mut attempts = JoinSet::new();
+        loop {
+            if let Some(address) = addresses.next() {
+                let caller = self.clone();
+                attempts.spawn(async move { (address, caller.connect_at(to, address).await) });
+            } else if attempts.is_empty() {
+                return Err(worst.unwrap_or(ConnectError::Unreachable { rank: to, cause }));
+            }
+            let patience = if addresses.len() == 0 { Duration::MAX } else { ADDRESS_HEAD_START };
+            match tokio::time::timeout(patience, attempts.join_next()).await {
+                Ok(Some(Ok((_, Ok(peer))))) => return Ok(peer),
+                Ok(Some(Ok((_, Err(Missed::OtherVersion(theirs)))))) => {
                     worst = Some(ConnectError::OtherVersion { rank: to, theirs });
                 }
-                Err(Missed::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(Some(Ok((_, Err(Missed::Io(error))))))
+                    if error.kind() == io::ErrorKind::PermissionDenied =>
+                {
                     worst.get_or_insert(ConnectError::NotOurs { rank: to });
                 }
-                Err(Missed::Io(error)) => cause = format!("{address}: {error}"),
+                Ok(Some(Ok((address, Err(Missed::Io(error)))))) => cause = format!("{address}: {error}"),
+                Ok(Some(Err(_)) | None) | Err(_) => {}
             }
         }
-        Err(worst.unwrap_or(ConnectError::Unreachable { rank: to, cause }))
     }
 
     async fn connect_at(self: Arc<Self>, to: NodeRank, address: SocketAddr) -> Result<Arc<dyn Peer>, Missed> {
@@ -221,10 +235,7 @@ impl Caller {
     }
 }
 
-async fn within<T>(
-    time: std::time::Duration,
-    work: impl Future<Output = Result<T, Missed>>,
-) -> Result<T, Missed> {
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Missed>>) -> Result<T, Missed> {
     tokio::time::timeout(time, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
@@ -349,21 +360,17 @@ impl Connections {
         while let Some(frame) = body.frame().await {
             let bytes = frame.map_err(|_| AskError::Lost)?.into_data().map_err(|_| AskError::Corrupt)?;
             let mut rest = &bytes[..];
-            while let Some(block) = frames.next(&mut rest).inspect_err(|_| self.corrupt())? {
+            while let Some(block) = frames.next(&mut rest)? {
                 if blocks.send(Ok(block)).await.is_err() {
                     return Ok(());
                 }
             }
         }
-        match frames.outcome() {
-            Err(AskError::Corrupt) => self.corrupt(),
-            _ => self.keep(sender),
+        let outcome = frames.outcome();
+        if !matches!(outcome, Err(AskError::Corrupt)) {
+            self.keep(sender);
         }
-        frames.outcome()
-    }
-
-    fn corrupt(&self) {
-        self.caller.recorder.count(Counter::FaultsChecksums);
+        outcome
     }
 
     /// A place among the questions under way.
@@ -427,7 +434,7 @@ fn understand(
         status => return Err(AskError::Refused(refusal_of(status))),
     }
     Ok(match (head, path) {
-        (Head::Question(Question::Entry { .. }), _) => {
+        (Head::Question(Question::Entry { .. } | Question::EntryAfter { .. }), _) => {
             Reply::Entry(Arc::new(codec::decode_entry(body).map_err(corrupt)?))
         }
         (Head::Question(Question::Listing { .. }), Some(path)) => {

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE};
 use hyper::{Method, Request};
 
 use super::codec::is_relative_path;
@@ -75,6 +75,11 @@ impl Asked {
             (&Method::GET, "hello") if about.is_empty() => Head::Hello,
             (&Method::GET, "heartbeat") if about.is_empty() => Head::Heartbeat,
             (&Method::POST, "record") if about.is_empty() => Head::Record,
+            (&Method::GET, "entry") if headers.contains_key(IF_NONE_MATCH) => {
+                let stale = headers[IF_NONE_MATCH].to_str().ok().and_then(version_of);
+                let stale = stale.ok_or(Refusal::NotUnderstood)?;
+                Head::Question(Question::EntryAfter { path: path_of(about)?, stale })
+            }
             (&Method::GET, "entry") => Head::Question(Question::Entry { path: path_of(about)?, urgency }),
             (&Method::GET, "listing") => Head::Question(Question::Listing { path: path_of(about)?, urgency }),
             (&Method::GET, "usage") => Head::Question(Question::Usage(view_of(about)?)),
@@ -105,6 +110,10 @@ impl Asked {
         }
         let urgency = match &self.head {
             Head::Question(Question::Entry { urgency, .. } | Question::Listing { urgency, .. }) => *urgency,
+            Head::Question(Question::EntryAfter { stale, .. }) => {
+                headers.insert(IF_NONE_MATCH, text(version_tag(stale)));
+                Urgency::Demand
+            }
             Head::Blocks(range) => {
                 let last = range.first.0.saturating_add(u64::from(range.count.saturating_sub(1)));
                 headers.insert(IF_MATCH, text(version_tag(&range.version)));
@@ -128,7 +137,9 @@ impl Asked {
             Head::Heartbeat => "/v1/heartbeat".to_owned(),
             Head::Record | Head::Question(Question::Record(_)) => "/v1/record".to_owned(),
             Head::Question(Question::Usage(view)) => format!("/v1/usage/{}", view.position()),
-            Head::Question(Question::Entry { path, .. }) => target("entry", path)?,
+            Head::Question(Question::Entry { path, .. } | Question::EntryAfter { path, .. }) => {
+                target("entry", path)?
+            }
             Head::Question(Question::Listing { path, .. }) => target("listing", path)?,
             Head::Question(Question::Block { path, .. }) => target("blocks", path)?,
             Head::Blocks(range) => target("blocks", &range.path)?,

@@ -82,6 +82,10 @@ pub const PROOF_TIME_MAX: Duration = Duration::from_secs(4);
 /// Time to reach an address: 2 s. Within a cluster it takes a millisecond, or a lost packet's second.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Time that one address of a node is tried alone before the next is tried beside it: 100 ms. A node proves itself in a
+/// few milliseconds; a stranger on its first port would otherwise hold up the others until the attempt is given up.
+pub const ADDRESS_HEAD_START: Duration = Duration::from_millis(100);
+
 /// Time between heartbeats: 1 s. `tree` waits for three of them.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 

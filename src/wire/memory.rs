@@ -143,6 +143,10 @@ impl Node {
                 inside(&path)?;
                 Reply::Entry(source.entry(&path, urgency).await?.value)
             }
+            Question::EntryAfter { path, stale } => {
+                inside(&path)?;
+                Reply::Entry(source.entry_after(&path, stale).await?.value)
+            }
             Question::Listing { path, urgency } => {
                 inside(&path)?;
                 let listing = source.listing(&path, urgency).await?.value;

@@ -27,6 +27,13 @@ pub enum Question {
         /// Whether a task waits.
         urgency: Urgency,
     },
+    /// What is known of one name by whoever knows another version than one that is gone.
+    EntryAfter {
+        /// The name.
+        path: FilePath,
+        /// The version that turned out to be gone.
+        stale: Version,
+    },
     /// All names of a directory.
     Listing {
         /// The directory.
@@ -54,7 +61,7 @@ pub enum Question {
 /// What a node answers.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// To [`Question::Entry`].
+    /// To [`Question::Entry`] and [`Question::EntryAfter`].
     Entry(Arc<Entry>),
     /// To [`Question::Listing`].
     Listing {

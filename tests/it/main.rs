@@ -2,10 +2,14 @@
 
 mod actor;
 mod cli;
+mod cluster;
+mod hosts;
+mod node_faults;
 mod nodes;
 mod processes;
 mod scene;
 mod semantics;
+mod sharing;
 mod signals;
 #[path = "../stand_in/client.rs"]
 mod stand_in;

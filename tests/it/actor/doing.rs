@@ -16,6 +16,9 @@ use super::words::{self, Said, attributes, check, last_errno, name_of};
 /// SIGALRMs so far.
 static ALARMS: AtomicU64 = AtomicU64::new(0);
 
+/// The longest that a file took in a checksum.
+static SLOWEST_MS: AtomicU64 = AtomicU64::new(0);
+
 /// What the actor holds.
 #[derive(Default)]
 struct Holding {
@@ -107,6 +110,7 @@ impl Holding {
             Ask::Alarms { every_ms } => alarms(every_ms),
             Ask::AlarmsSoFar => Ok(ALARMS.load(Ordering::SeqCst).to_string()),
             Ask::Checksum { path, times } => checksum(&path, times),
+            Ask::Slowest => Ok(SLOWEST_MS.load(Ordering::SeqCst).to_string()),
             Ask::Number => Ok(std::process::id().to_string()),
             Ask::Identity { path } => {
                 let stat = stat_at(libc::AT_FDCWD, &c(path), 0)?;
@@ -461,6 +465,7 @@ fn checksum(root: &[u8], times: usize) -> Said {
 
 fn add_tree(path: &Path, state: &mut u64) -> std::io::Result<()> {
     let told = |error: std::io::Error| std::io::Error::other(format!("{}: {error}", path.display()));
+    let began = std::time::Instant::now();
     let mut add = |bytes: &[u8]| *state = state.rotate_left(7) ^ words::hash(bytes);
     let attributes = std::fs::symlink_metadata(path).map_err(told)?;
     add(path.file_name().unwrap_or_default().as_bytes());
@@ -481,6 +486,8 @@ fn add_tree(path: &Path, state: &mut u64) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(told)?;
         add(&bytes);
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap();
+        SLOWEST_MS.fetch_max(took, Ordering::SeqCst);
         // SAFETY: plain numbers.
         unsafe {
             libc::posix_fadvise(std::os::fd::AsRawFd::as_raw_fd(&file), 0, 0, libc::POSIX_FADV_DONTNEED)

@@ -10,7 +10,7 @@ mod doing;
 mod mutations;
 mod words;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde::{Deserialize, Serialize};
 
 pub use self::mutations::{MUTATIONS, Mutation};
-pub use self::words::hash;
+pub use self::words::{bytes as said_of, hash};
 use crate::scene::{Lines, Scene, finish, text};
 
 /// The first argument that makes this binary an actor.
@@ -98,6 +98,8 @@ pub enum Ask {
     /// A hash over names, attributes and bytes of a whole tree, so many times; pages are dropped again, so that the
     /// next time they have to be asked for.
     Checksum { path: Bytes, times: usize },
+    /// How many milliseconds the slowest file of all checksums so far took.
+    Slowest,
     /// Device and inode numbers of a path.
     Identity { path: Bytes },
     /// Its process number.
@@ -111,8 +113,9 @@ pub fn at(path: impl AsRef<Path>) -> Bytes {
 
 /// A running actor.
 pub struct Actor {
-    /// The process: the wrapper's if inside.
-    pub child: Child,
+    /// The process, which is the wrapper's if inside; `None`: somebody else's, such as one of many tasks.
+    child: Option<Child>,
+    questions: Option<Box<dyn Write + Send>>,
     answers: Lines,
 }
 
@@ -146,7 +149,15 @@ impl Actor {
         if answers.next().as_deref() != Some("\"ready\"") {
             panic!("no actor: {}", text(&finish(child).stderr));
         }
-        Actor { child, answers }
+        let questions = child.stdin.take().map(|stdin| Box::new(stdin) as _);
+        Actor { child: Some(child), questions, answers }
+    }
+
+    /// An actor that somebody else has started, as [`shell_words`] say.
+    pub fn elsewhere(questions: impl Write + Send + 'static, answers: impl Read + Send + 'static) -> Self {
+        let answers = Lines::of(answers);
+        assert_eq!(answers.next().as_deref(), Some("\"ready\""), "no actor");
+        Actor { child: None, questions: Some(Box::new(questions)), answers }
     }
 
     /// Asks and waits for the answer.
@@ -163,7 +174,7 @@ impl Actor {
     /// Asks without waiting for the answer.
     pub fn begin(&mut self, ask: &Ask) {
         let line = serde_json::to_string(ask).unwrap();
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        writeln!(self.questions.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// The answer to the earliest question that has none yet.
@@ -186,10 +197,11 @@ impl Actor {
 
     fn last_words(&mut self) -> String {
         let mut words = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
+        let Some(child) = &mut self.child else { return words };
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = stderr.read_to_string(&mut words);
         }
-        format!("{:?} {words}", self.child.try_wait())
+        format!("{:?} {words}", child.try_wait())
     }
 
     /// Its process number, inside.
@@ -208,15 +220,26 @@ impl Actor {
 
     /// Ends it and waits for its end.
     pub fn leave(self) -> Output {
-        let output = finish(self.child);
+        let output = self.end();
         assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
         output
     }
 
     /// Waits for its end, however that is.
-    pub fn end(self) -> Output {
-        finish(self.child)
+    pub fn end(mut self) -> Output {
+        drop(self.questions.take());
+        finish(self.child.expect("whoever started it waits for it"))
     }
+}
+
+/// The program of an actor and its argument.
+pub fn program(scene: &Scene) -> [String; 2] {
+    [of(scene).to_str().unwrap().to_owned(), ROLE.to_owned()]
+}
+
+/// Words that make a shell become an actor.
+pub fn shell_words(scene: &Scene) -> String {
+    program(scene).join(" ")
 }
 
 /// This binary where the scene's user can execute it.

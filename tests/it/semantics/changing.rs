@@ -104,7 +104,7 @@ fn described(bytes: &[u8]) -> String {
 }
 
 /// The files, one per change, made and settled.
-fn files(scene: &Scene) -> Vec<PathBuf> {
+pub fn files(scene: &Scene) -> Vec<PathBuf> {
     let paths: Vec<_> = (0..CHANGES.len()).map(|i| scene.env.join(format!("file {i}"))).collect();
     for (i, path) in paths.iter().enumerate() {
         fs::write(path, pattern(LENGTH, i as u64)).unwrap();
@@ -127,42 +127,62 @@ fn begin(view: &mut Actor, name: &str, path: &Path, bytes: &[u8]) {
     assert_eq!(view.ask(&Ask::Touch { map: file(), offset: 0, length: PAGE }), first);
 }
 
+/// Changes a file under a reader in `view`, in each of the ways; all in the scene's view must be settled.
+pub fn change_each(scene: &Scene, view: &mut Actor, paths: &[PathBuf]) {
+    for (i, (change, make, reader, name)) in CHANGES.into_iter().enumerate() {
+        let (path, old) = (&paths[i], pattern(LENGTH, i as u64));
+        begin(view, change, path, &old);
+        make(path);
+        let part = |at: u64| described(&old[at as usize..(at + PAGE) as usize]);
+        let read = view.ask(&Ask::Read { file: change.to_owned(), offset: UNREAD[0], length: PAGE });
+        let mapped = view.ask(&Ask::Touch { map: change.to_owned(), offset: UNREAD[1], length: PAGE });
+        let (want_read, want_mapped) = match reader {
+            Reader::GoesOn => (part(UNREAD[0]), part(UNREAD[1])),
+            Reader::Fails => ("ESTALE".to_owned(), "SIGBUS".to_owned()),
+        };
+        assert_eq!(read, want_read, "{}: {change}: read", scene.who());
+        assert_eq!(mapped, want_mapped, "{}: {change}: mapped", scene.who());
+        match name {
+            Name::Old => {
+                let said = view.ask(&Ask::ReadAll { path: at(path) });
+                assert_eq!(said, described(&old), "{}: {change}: by name", scene.who());
+            }
+            Name::New => becomes_new(change, view, path),
+        }
+    }
+}
+
+/// Waits until a name leads to what is there now. Meanwhile it leads to nothing else but ESTALE.
+fn becomes_new(change: &str, view: &mut Actor, path: &Path) {
+    let new = described(&fs::read(path).unwrap_or_default());
+    eventually(&format!("{change}: the new content"), || {
+        let now = view.ask(&Ask::ReadAll { path: at(path) });
+        assert!(now == new || now == "ESTALE" || now.ends_with('`'), "{change}: {now} is neither");
+        now == new || fs::metadata(path).unwrap().len() == 10 && now.ends_with('`')
+    });
+}
+
+/// Reads all files that were changed, in another view on the same storage: each is of one content, old or new, and soon
+/// new if the old is gone.
+pub fn see_each_changed(view: &mut Actor, paths: &[PathBuf]) {
+    for (i, (change, _, reader, _)) in CHANGES.into_iter().enumerate() {
+        let old = described(&pattern(LENGTH, i as u64));
+        let new = fs::read(&paths[i]).map_or("ENOENT".to_owned(), |bytes| crate::actor::said_of(&bytes));
+        eventually(&format!("{change}: all of one content"), || {
+            let now = view.ask(&Ask::ReadAll { path: at(&paths[i]) });
+            assert!(now == new || now == old || now == "ESTALE" || now == "EACCES", "{change}: {now}");
+            // One that is made unreadable may be shown so, or as it was seen first.
+            now == new || reader == Reader::GoesOn && (now == old || now == "EACCES")
+        });
+    }
+}
+
 #[test]
 fn a_file_that_changes_under_its_reader_goes_on_as_it_was_or_fails_but_is_never_mixed() {
     for scene in scenes() {
         let paths = files(&scene);
         let mut view = Actor::inside(&scene, &[]);
-        for (i, (change, make, reader, name)) in CHANGES.into_iter().enumerate() {
-            let (path, old) = (&paths[i], pattern(LENGTH, i as u64));
-            begin(&mut view, change, path, &old);
-            make(path);
-            let part = |at: u64| described(&old[at as usize..(at + PAGE) as usize]);
-            let read = view.ask(&Ask::Read { file: change.to_owned(), offset: UNREAD[0], length: PAGE });
-            let mapped = view.ask(&Ask::Touch { map: change.to_owned(), offset: UNREAD[1], length: PAGE });
-            let (want_read, want_mapped) = match reader {
-                Reader::GoesOn => (part(UNREAD[0]), part(UNREAD[1])),
-                Reader::Fails => ("ESTALE".to_owned(), "SIGBUS".to_owned()),
-            };
-            assert_eq!(read, want_read, "{}: {change}: read", scene.who());
-            assert_eq!(mapped, want_mapped, "{}: {change}: mapped", scene.who());
-            let all = Ask::ReadAll { path: at(path) };
-            match name {
-                Name::Old => {
-                    assert_eq!(view.ask(&all), described(&old), "{}: {change}: by name", scene.who())
-                }
-                Name::New => {
-                    let new = described(&fs::read(path).unwrap_or_default());
-                    eventually(&format!("{change}: the new content"), || {
-                        let now = view.ask(&all);
-                        assert!(
-                            now == new || now == "ESTALE" || now.ends_with('`'),
-                            "{change}: {now} is neither"
-                        );
-                        now == new || fs::metadata(path).unwrap().len() == 10 && now.ends_with('`')
-                    });
-                }
-            }
-        }
+        change_each(&scene, &mut view, &paths);
         view.leave();
         scene.assert_nothing_left();
     }

@@ -14,14 +14,14 @@
 //! | `refusing` | what is refused or local, ways of reading, programs |
 //! | `showing` | what is shown: attributes, names, links, listings, access |
 
-mod changing;
+pub mod changing;
 mod document;
 mod listing;
 mod model;
-mod observed;
-mod random;
+pub mod observed;
+pub mod random;
 mod refusing;
 mod showing;
 mod starved;
-mod tree;
-mod trouble;
+pub mod tree;
+pub mod trouble;

@@ -62,14 +62,17 @@ impl Observed {
         let native_seen = look(&mut native, &script);
         native.leave();
         let sides = masks.iter().map(|mask| (native_seen.clone(), look_inside(scene, &script, *mask)));
-        let observed = sides.map(|(native, view)| Observed {
+        sides.map(|(native, view)| Observed::of_sides(scene, native, view)).collect()
+    }
+
+    fn of_sides(scene: &Scene, native: Seen, view: Seen) -> Self {
+        Observed {
             who: scene.who(),
             uid: scene.uid.or((!tree::is_root()).then(|| rustix::process::geteuid().as_raw())),
             groups: scene.groups.clone(),
             native,
             view,
-        });
-        observed.collect()
+        }
     }
 
     /// Fails unless everything beneath `prefix` looks the same from both sides; returns how many looks that were.
@@ -122,6 +125,16 @@ impl Observed {
     pub fn view(&self, path: &str, look: &'static str) -> &str {
         self.view.get(&(path.to_owned(), look)).unwrap_or_else(|| panic!("nobody did {look} of {path}"))
     }
+}
+
+/// What actors see that are in views already, each against the plain directory.
+pub fn side_by_side<'a>(scene: &Scene, inside: impl Iterator<Item = &'a mut Actor>) -> Vec<Observed> {
+    let script = script(&scene.env);
+    let mut native = Actor::native(scene);
+    look(&mut native, &script); // so that access times are as they will stay
+    let seen = look(&mut native, &script);
+    native.leave();
+    inside.map(|actor| Observed::of_sides(scene, seen.clone(), look(actor, &script))).collect()
 }
 
 /// The looks at each path: a name for the look, and what to ask.
