@@ -27,6 +27,9 @@ pub struct Record {
     pub outcome: RunOutcome,
     /// Every counter by its name.
     pub counters: BTreeMap<String, u64>,
+    /// Whether no task was there any more when it was made; others may still come.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 impl Record {
@@ -41,7 +44,13 @@ impl Record {
             way_in: settings.way_in,
             outcome,
             counters: Counter::ALL.iter().map(count).collect(),
+            ended: false,
         }
+    }
+
+    /// The same, after the last task.
+    pub fn ended(self) -> Self {
+        Record { ended: true, ..self }
     }
 
     /// As it travels beside messages.

@@ -2,6 +2,8 @@
 
 mod actor;
 mod cli;
+mod gathering;
+mod hosts;
 mod nodes;
 mod processes;
 mod scene;
@@ -9,4 +11,5 @@ mod semantics;
 mod signals;
 #[path = "../stand_in/client.rs"]
 mod stand_in;
+mod status;
 mod terminal;
