@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | flags, help, exit codes, printing |
 //! | [`launch`] | a whole cluster on this machine: starts the wrappers of all nodes, speaks for them |
+//! | [`services`] | services that run already: finding them, asking them |
 //! | [`enter`] | the wrapper around COMMAND: find or found the node's service, go inside, run, wait |
 //! | [`holder`] | keeping descriptors alive, restarting the daemon, letting tasks join |
 //! | [`daemon`] | one node's service: how the layers below are put together |
@@ -33,6 +34,7 @@ pub mod fuse;
 pub mod holder;
 pub mod launch;
 pub mod profile;
+pub mod services;
 pub mod storage;
 pub mod tree;
 pub mod view;

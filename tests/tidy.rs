@@ -32,7 +32,8 @@ const FORBIDDEN_NAMES: &[&str] =
 /// (`profile::recorder`). The same table is in words in ARCHITECTURE.md.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
-    ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch"]),
+    ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "services"]),
+    ("services", &["enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder"]),
     ("enter", &["cluster", "environment", "holder"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.

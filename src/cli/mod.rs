@@ -11,6 +11,7 @@ mod doctor;
 mod man;
 mod processes;
 mod run;
+mod status;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ the shared file system once. Everything else is read and written as before.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -44,8 +44,8 @@ pub struct Assembled {
     pub sessions: Vec<Session>,
     /// What this node knows.
     pub cache: Cache,
-    /// Its way to storage through other nodes, if there are any.
-    pub(super) tree: Option<Tree>,
+    /// The way to storage through other nodes, if there are any.
+    pub tree: Option<Tree>,
     /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
     pub(super) neighbours: Option<Neighbours>,
 }
@@ -60,10 +60,7 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let storage: Arc<dyn Source> = Arc::new(Storage::new(roots, recorder));
     let mut neighbours = Neighbours::of(estate, recorder)?;
     let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
-    let source = match &tree {
-        Some(tree) => Arc::new(tree.clone()),
-        None => storage,
-    };
+    let source = tree.clone().map_or(storage, |tree| Arc::new(tree) as Arc<dyn Source>);
     let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
     let limits = CacheLimits {
         budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
@@ -71,8 +68,8 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
         has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
     };
     let cache = Cache::new(source, limits, &changes, recorder);
-    if let Some(neighbours) = &mut neighbours {
-        neighbours.serve(estate, Arc::new(cache.clone()), Box::new(|_, _| ()))?;
+    if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
+        neighbours.serve(estate, &cache, tree.clone())?;
     }
     let sessions = estate
         .connections

@@ -1,23 +1,20 @@
-//! The daemon's end of the line to its holder: says when it is ready and when it has ended, writes the report
-//! when asked, and starts a new holder when the line goes dead.
+//! The daemon's end of the line to its holder: says when it is ready and when it has ended, answers what it is asked,
+//! and starts a new holder when the line goes dead.
 //!
-//! Not here: what the holder does (`holder::service`), what stands in the report (`report`).
+//! Not here: what the holder does (`holder::service`), what is answered (`asked`).
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
-use super::record::Record;
-use super::{bytecode, report};
-use crate::cache::Cache;
+use super::asked::Asked;
 use crate::holder::channel::Channel;
 use crate::holder::estate::Estate;
-use crate::holder::messages::{FromDaemon, RunOutcome, ToDaemon};
+use crate::holder::messages::{FromDaemon, ToDaemon};
 use crate::holder::restart_holder;
-use crate::profile::recorder::Recorder;
-use crate::tree::Tree;
 
 /// Wait before trying again when no holder could be started: 1 s. The daemon serves on meanwhile.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,9 +29,7 @@ pub(super) struct Control {
 struct Listener {
     line: Arc<Mutex<Channel>>,
     estate: Estate,
-    recorder: Recorder,
-    cache: Cache,
-    tree: Option<Tree>,
+    asked: Arc<Asked>,
     ending: Arc<AtomicBool>,
 }
 
@@ -44,17 +39,13 @@ fn lock(line: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
 
 impl Control {
     /// Tells the holder that the daemon is ready, and listens to it from now on.
-    pub(super) fn start(
-        estate: Estate,
-        recorder: Recorder,
-        cache: Cache,
-        tree: Option<Tree>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(estate: Estate, asked: Asked) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let line = Arc::new(Mutex::new(Channel::from(estate.peer.try_clone()?)));
         // A holder that has just died is noticed by the listener.
         let _ = lock(&line).send(&FromDaemon::Ready, &[]);
-        let listener = Listener { line: line.clone(), estate, recorder, cache, tree, ending: ending.clone() };
+        let listener =
+            Listener { line: line.clone(), estate, asked: Arc::new(asked), ending: ending.clone() };
         Builder::new().name("control".into()).spawn(move || listener.listen())?;
         Ok(Control { ending, line })
     }
@@ -84,24 +75,21 @@ impl Listener {
     fn serve_holder(&self) -> io::Result<()> {
         let line = Channel::from(self.estate.peer.try_clone()?);
         while let Some((message, _)) = line.receive::<ToDaemon>()? {
-            match message {
-                ToDaemon::Report(outcome) => line.send(&self.report(outcome), &[])?,
-            }
+            // Each has a thread of its own: a report may wait for other nodes.
+            let (asked, line) = (self.asked.clone(), Channel::from(self.estate.peer.try_clone()?));
+            let answer = move || match message {
+                ToDaemon::Report(outcome) => line.send(&asked.report(outcome), &[]),
+                ToDaemon::Ask { ticket, wish } => {
+                    let answer = asked.answer(wish)?;
+                    line.send(&FromDaemon::Told { ticket }, &[answer.as_fd()])
+                }
+            };
+            Builder::new().name("asked".into()).stack_size(1024 * 1024).spawn(move || {
+                // A holder that died meanwhile has a successor, which asks again.
+                drop(answer());
+            })?;
         }
         Ok(())
-    }
-
-    fn report(&self, outcome: RunOutcome) -> FromDaemon {
-        let settings = &self.estate.settings;
-        let mut record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome);
-        let apart = self.tree.iter().flat_map(Tree::views_apart);
-        record.views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
-        let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
-        if settings.hand_up_record {
-            return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };
-        }
-        let error = report::write_own(settings, record).err().map(|error| format!("{error:#}"));
-        FromDaemon::Reported { error, record: None, uncompiled }
     }
 
     fn replace_holder(&mut self) {

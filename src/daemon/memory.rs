@@ -27,6 +27,12 @@ pub fn peak_resident_bytes() -> u64 {
     kilobytes(&status, "VmHWM:").unwrap_or(0)
 }
 
+/// Resident memory of this process, in bytes.
+pub fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    kilobytes(&status, "VmRSS:").unwrap_or(0)
+}
+
 /// Memory that could be had without swapping, and all there is, in bytes.
 pub fn available_and_total_bytes() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

@@ -7,18 +7,22 @@
 //!
 //! Not here: keeping descriptors through a death (`holder`), mounting and joining (`enter`).
 
+mod asked;
 pub mod assemble;
 mod bytecode;
 mod control;
+mod gathering;
 pub mod memory;
 mod neighbours;
 mod pressure;
 pub mod record;
 pub mod report;
+mod status;
 
 use std::io;
 use std::process::ExitCode;
 
+use self::asked::Asked;
 use self::assemble::Assembled;
 use self::control::Control;
 use crate::fuse::Session;
@@ -49,7 +53,10 @@ fn serve(estate: Estate) -> io::Result<()> {
     let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
     let Assembled { sessions, cache, tree, neighbours } = assemble::assemble(&estate, recorder)?;
     pressure::mind(cache.clone(), recorder);
-    let control = Control::start(estate, recorder, cache, tree).map_err(cannot("listen to the holder"))?;
+    let gathering = neighbours.as_ref().and_then(|neighbours| neighbours.gathering.clone());
+    let ledger = estate.ledger.try_clone()?;
+    let asked = Asked { settings: estate.settings.clone(), ledger, recorder, cache, tree, gathering };
+    let control = Control::start(estate, asked).map_err(cannot("listen to the holder"))?;
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {
         neighbours.linger();

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::gathering::Gathering;
+use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::Source;
 use crate::holder::estate::{Estate, Settings};
@@ -23,6 +25,8 @@ pub(super) struct Neighbours {
     shape: Shape,
     identity: Identity,
     recorder: Recorder,
+    /// Of the nodes of several machines; on one machine a launcher has all records.
+    pub(super) gathering: Option<Gathering>,
     /// Ends before the threads it runs on.
     server: Option<Server>,
     runtime: WireRuntime,
@@ -50,7 +54,9 @@ impl Neighbours {
         let identity = Identity::derive(&key(estate)?, &cluster.job, views, fabric);
         let shape = Shape::chosen(cluster.n_nodes(), settings.shards, settings.fan_out);
         let runtime = WireRuntime::start()?;
-        Ok(Some(Neighbours { cluster, shape, identity, recorder, server: None, runtime }))
+        let gathering =
+            estate.job_key.is_none().then(|| Gathering::new(settings, &cluster, &shape, recorder));
+        Ok(Some(Neighbours { cluster, shape, identity, recorder, gathering, server: None, runtime }))
     }
 
     /// Whether other nodes ask this one.
@@ -86,37 +92,44 @@ impl Neighbours {
         })
     }
 
-    /// Begins to answer other nodes out of `source`.
+    /// Begins to answer other nodes out of `cache`, and to send records up.
     ///
     /// # Errors
-    /// A descriptor cannot be duplicated or watched.
-    pub(super) fn serve(
-        &mut self,
-        estate: &Estate,
-        source: Arc<dyn Source>,
-        records: Records,
-    ) -> io::Result<()> {
+    /// A descriptor cannot be duplicated or watched; there is no thread.
+    pub(super) fn serve(&mut self, estate: &Estate, cache: &Cache, tree: Tree) -> io::Result<()> {
+        let gathering = self.gathering.clone();
+        let records: Records = Box::new(move |_, lines| {
+            if let Some(gathering) = &gathering {
+                gathering.take(&lines);
+            }
+        });
         let listeners = estate.node_listeners.iter().map(|fd| Ok(TcpListener::from(fd.try_clone()?)));
         let serving = Serving {
             identity: self.identity.clone(),
             rank: self.cluster.own,
             views: estate.settings.views.len(),
-            source,
+            source: Arc::new(cache.clone()),
             records,
             recorder: self.recorder,
         };
         self.server = Some(Server::start(&self.runtime, listeners.collect::<io::Result<_>>()?, serving)?);
-        Ok(())
+        match &self.gathering {
+            Some(gathering) => {
+                gathering.start(tree, self.runtime.handle(), cache.clone(), estate.ledger.try_clone()?)
+            }
+            None => Ok(()),
+        }
     }
 
-    /// Stays while other nodes ask.
+    /// Stays while other nodes ask, and, where the report is written, while they run.
     ///
     /// Not until they are gone: in several trees two nodes may be above each other.
     pub(super) fn linger(&self) {
         let Some(server) = &self.server else { return };
         let asked = || self.recorder.get(Counter::WireRequestsIn);
         let (mut before, mut since) = (asked(), Instant::now());
-        while server.connections() > 0 && since.elapsed() < QUIET_MAX {
+        let awaits = || self.gathering.as_ref().is_some_and(Gathering::awaits_others);
+        while server.connections() > 0 && (since.elapsed() < QUIET_MAX || awaits()) {
             std::thread::sleep(LOOK_INTERVAL);
             let now = asked();
             if now != before {

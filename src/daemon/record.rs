@@ -30,6 +30,9 @@ pub struct Record {
     pub views_apart: Vec<String>,
     /// Every counter by its name.
     pub counters: BTreeMap<String, u64>,
+    /// Whether no task was there any more when it was made; others may still come.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 impl Record {
@@ -45,7 +48,13 @@ impl Record {
             outcome,
             views_apart: Vec::new(),
             counters: Counter::ALL.iter().map(count).collect(),
+            ended: false,
         }
+    }
+
+    /// The same, after the last task.
+    pub fn ended(self) -> Self {
+        Record { ended: true, ..self }
     }
 
     /// As it travels beside messages.

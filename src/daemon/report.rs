@@ -1,7 +1,8 @@
 //! `run.json`: what a run did on each node, for people and programs.
 //!
 //! The field names are a contract (docs/REPORT.md); counters appear under the groups of their names. Whoever has the
-//! records of the nodes merges them: the daemon of a node that is alone, or the launcher.
+//! records of the nodes merges them: the daemon of a node that is alone, the one at the top of the tree
+//! (`daemon::gathering`), or the launcher.
 //!
 //! Invariant: the file is whole or absent, also when the disk is full.
 //!
@@ -112,6 +113,17 @@ pub(super) fn write_own(settings: &Settings, record: Record) -> anyhow::Result<(
     }
 }
 
+/// How many nodes are missing in the report of `job` that is in `directory`, if one is.
+pub(super) fn missing_in(directory: &Path, job: &str) -> Option<usize> {
+    let report: Value = serde_json::from_slice(&fs::read(directory.join("run.json")).ok()?).ok()?;
+    (report["job"] == job).then(|| report["missing_nodes"].as_array().map(Vec::len))?
+}
+
+/// One record as a row of `nodes`.
+pub(super) fn row(record: &Record) -> Value {
+    node(&BTreeMap::from([(0, record.clone())])).expect("it has a record")
+}
+
 /// One row of `nodes`.
 fn node(services: &BTreeMap<u64, Record>) -> Option<Value> {
     let first = services.values().next()?;
@@ -202,6 +214,7 @@ mod tests {
             outcome,
             views_apart: Vec::new(),
             counters: BTreeMap::from([("fuse.lookup".to_owned(), lookups)]),
+            ended: true,
         }
     }
 

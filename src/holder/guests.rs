@@ -19,6 +19,8 @@ pub const GUESTS_MAX: usize = 4096;
 pub enum Standing {
     /// Connected; has not yet said what it wants.
     New,
+    /// No wrapper: waits for the answer to the question with this ticket.
+    Asking(u64),
     /// Has a task inside.
     Present,
     /// Its task has ended; it waits for the farewell.
@@ -84,6 +86,19 @@ impl Guests {
             let _ = guest.channel.send_now(message, &[]);
             guest.standing = to;
         }
+    }
+
+    /// Hands the answer, which is in `descriptors`, to whoever asked the question with this `ticket`.
+    pub fn answer(&mut self, ticket: u64, descriptors: &[BorrowedFd<'_>]) {
+        for guest in self.0.iter_mut().filter(|guest| guest.standing == Standing::Asking(ticket)) {
+            let _ = guest.channel.send_now(&FromHolder::Told, descriptors);
+            guest.standing = Standing::New;
+        }
+    }
+
+    /// Sends those away whose question died with the daemon; they may ask again.
+    pub fn dismiss_askers(&mut self) {
+        self.0.retain(|guest| !matches!(guest.standing, Standing::Asking(_)));
     }
 
     /// Their sockets, in order.

@@ -25,6 +25,21 @@ pub enum ToDaemon {
     ///
     /// Sent when the last wrapper leaves; again, with newer figures, if others came afterwards.
     Report(RunOutcome),
+    /// Somebody wants to know or do something; answered with [`FromDaemon::Told`].
+    Ask {
+        /// Comes back with the answer.
+        ticket: u64,
+        /// What.
+        wish: Wish,
+    },
+}
+
+/// What may be asked of a service that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// How is it? Answered with the JSON of `daemon::status`.
+    Status,
 }
 
 /// From the daemon to the holder.
@@ -41,6 +56,11 @@ pub enum FromDaemon {
         record: Option<serde_json::Value>,
         /// Modules without bytecode, if they are many.
         uncompiled: Option<Uncompiled>,
+    },
+    /// Answer to [`ToDaemon::Ask`]. Descriptor: a memfd with JSON, since it may be longer than a message.
+    Told {
+        /// That of the question.
+        ticket: u64,
     },
     /// It cannot serve, and ends.
     Failed(Failed),
@@ -107,6 +127,8 @@ pub enum ToHolder {
         /// Its exit code; 128 + N after signal N.
         exit_code: i32,
     },
+    /// Not a wrapper: somebody who wants to know or do something.
+    Ask(Wish),
 }
 
 /// From the holder to a wrapper or the founder's child.
@@ -123,6 +145,8 @@ pub enum FromHolder {
     Fading,
     /// Answer to [`ToHolder::Leave`].
     Farewell(Farewell),
+    /// Answer to [`ToHolder::Ask`]. Descriptor: a memfd with JSON.
+    Told,
     /// The kernel ended the connection while wrappers were here: somebody unmounted or aborted it.
     Ended,
 }

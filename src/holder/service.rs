@@ -9,6 +9,7 @@
 //! Not here: the founding (`holder::founding`); starting processes (`holder::succession`).
 
 use std::io;
+use std::os::fd::AsFd;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ use super::estate::{Estate, WayIn};
 use super::fusermount;
 use super::guests::{Guests, Standing};
 use super::ledger::Ledger;
-use super::messages::{Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Uncompiled, Welcome};
+use super::messages::{
+    Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Uncompiled, Welcome, Wish,
+};
 use super::namespaces::Namespaces;
 use super::succession;
 use crate::profile::recorder::{Counter, Recorder};
@@ -74,6 +77,8 @@ pub struct Service {
     daemon: Option<Child>,
     daemon_started: Instant,
     short_lives: u32,
+    /// Of the question passed on last.
+    last_ticket: u64,
 }
 
 impl Service {
@@ -131,6 +136,7 @@ impl Service {
             daemon: None,
             daemon_started: Instant::now(),
             short_lives: 0,
+            last_ticket: 0,
         })
     }
 
@@ -187,6 +193,10 @@ impl Service {
                 self.uncompiled = uncompiled.filter(|_| !self.told_uncompiled);
                 self.dismiss();
             }
+            Some((FromDaemon::Told { ticket }, answer)) => {
+                let answer: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
+                self.guests.answer(ticket, &answer);
+            }
             Some((FromDaemon::Ended, _)) => {
                 self.ended = true;
                 self.guests.tell(Standing::Present, &FromHolder::Ended, Standing::Present);
@@ -215,6 +225,7 @@ impl Service {
             }
         }
         self.recorder.count(Counter::FaultsDaemonRestarts);
+        self.guests.dismiss_askers();
         if self.guests.count(Standing::Leaving) > 0 {
             self.ask_for_report();
         }
@@ -227,6 +238,7 @@ impl Service {
             Ok(Some((ToHolder::Join, _))) => self.join(place),
             Ok(Some((ToHolder::Resume { task }, _))) => self.resume_guest(place, task),
             Ok(Some((ToHolder::Leave { rank, exit_code }, _))) => self.leave(place, rank, exit_code),
+            Ok(Some((ToHolder::Ask(wish), _))) => self.ask(place, wish),
             // Founding is over; whoever repeats it here is no wrapper of ours.
             Ok(Some(_)) | Err(_) | Ok(None) => self.lost(place),
         }
@@ -252,6 +264,17 @@ impl Service {
             self.recorder.count(Counter::TasksJoined);
             self.guests_changed();
         } else {
+            self.guests.remove(place);
+        }
+    }
+
+    /// Passes a question on to the daemon. One that is just dying does not take it: whoever asks sees that.
+    fn ask(&mut self, place: usize, wish: Wish) {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        self.guests.at(place).standing = Standing::Asking(ticket);
+        let daemon = self.estate.peer.try_clone().map(Channel::from);
+        if daemon.and_then(|daemon| daemon.send_now(&ToDaemon::Ask { ticket, wish }, &[])).is_err() {
             self.guests.remove(place);
         }
     }
@@ -310,7 +333,7 @@ impl Service {
                     self.ask_for_report();
                 }
             }
-            Standing::New | Standing::Leaving | Standing::Dismissed => {}
+            Standing::New | Standing::Asking(_) | Standing::Leaving | Standing::Dismissed => {}
         }
     }
 

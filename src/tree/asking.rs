@@ -53,6 +53,32 @@ pub struct Joining {
     pub recorder: Recorder,
 }
 
+/// How a node stands in the trees now.
+#[derive(Debug, Clone)]
+pub struct TreeState {
+    /// Its place in each tree.
+    pub shards: Vec<ShardState>,
+    /// Nodes that it is connected to, to ask them.
+    pub connected: Vec<NodeRank>,
+    /// Nodes that it was connected to and has given up for now.
+    pub given_up: Vec<NodeRank>,
+    /// Views that it reads from storage itself, since they are not shared or differ from the root's.
+    pub views_apart: Vec<ViewId>,
+}
+
+/// How a node stands in one tree now.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardState {
+    /// The tree's root.
+    pub root: NodeRank,
+    /// The node above in the tree; `None` for the root.
+    pub parent: Option<NodeRank>,
+    /// The node that is asked, which is another one if the parent has failed.
+    pub asks: Option<NodeRank>,
+    /// Whether storage is asked, by this node.
+    pub is_top: bool,
+}
+
 /// The way to storage through other nodes. Cloning shares it.
 #[derive(Clone)]
 pub struct Tree(Arc<Inner>);
@@ -88,9 +114,21 @@ impl Tree {
         Tree(Arc::new(Inner { shape, own, storage, links, through, riding, recorder }))
     }
 
-    /// The nodes that this one is connected to, to ask them.
-    pub fn connected(&self) -> Vec<NodeRank> {
-        self.0.links.connected()
+    /// How this node stands in the trees now.
+    pub fn state(&self) -> TreeState {
+        let Inner { shape, own, links, .. } = &*self.0;
+        let shard = |shard| {
+            let (root, parent) = (shape.root(shard), shape.parent(shard, *own));
+            let (asks, is_top) = (links.asks(shard), links.asks_storage(shard));
+            ShardState { root, parent, asks, is_top }
+        };
+        let (connected, given_up) = links.peers();
+        TreeState {
+            shards: shape.shards().map(shard).collect(),
+            connected,
+            given_up,
+            views_apart: self.views_apart(),
+        }
     }
 
     /// The views that this node reads from storage itself, since they are not shared or differ from the root's.
@@ -99,20 +137,18 @@ impl Tree {
         (0..self.0.through.len()).filter(apart).map(ViewId::new).collect()
     }
 
-    /// Sends a record of this node on its way up; false if it is now at the root of the tree already.
+    /// Sends records one step up the first tree, and says which node took them; `None` if there is none above, since
+    /// this node is the root or stands in for it.
     ///
     /// # Cost
     /// Waits for as long as no node above can be reached.
-    pub async fn send_up(&self, record: Vec<u8>) -> bool {
+    pub async fn send_up(&self, record: Vec<u8>) -> Option<NodeRank> {
         let shard = Shard::new(0);
         loop {
-            let Way::Peer(mut asking) = self.0.links.way(shard).await else { return false };
-            if self.0.shape.root(shard) == self.0.own {
-                return false;
-            }
+            let Way::Peer(mut asking) = self.0.links.way(shard).await else { return None };
             let asked = asking.peer.clone().ask(Question::Record(record.clone()));
             if let Some(Ok(Reply::Done)) = unless_given_up(&mut asking, asked).await {
-                return true;
+                return Some(asking.rank);
             }
             self.0.links.pause(BUSY_PAUSE).await;
         }

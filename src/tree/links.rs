@@ -8,7 +8,7 @@
 //!
 //! Not here: what is decided (`upstream`), what is asked (`asking`), bytes (`wire`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ struct State {
     upstream: Upstream,
     up: HashMap<NodeRank, Link>,
     connecting: HashMap<NodeRank, AbortHandle>,
+    /// Peers that were up once and are not now.
+    lost: BTreeSet<NodeRank>,
     /// Said already that this node is not of this job.
     strangers: Vec<NodeRank>,
     /// Links that are to be dropped once the lock is free.
@@ -90,6 +92,7 @@ impl Links {
             upstream,
             up: HashMap::new(),
             connecting: HashMap::new(),
+            lost: BTreeSet::new(),
             strangers: Vec::new(),
             given_up: Vec::new(),
         };
@@ -157,11 +160,20 @@ impl Links {
         let _ = self.runtime.spawn(async move { tokio::time::sleep(duration).await }).await;
     }
 
-    /// Peers that are connected now.
-    pub(super) fn connected(&self) -> Vec<NodeRank> {
-        let mut ranks: Vec<NodeRank> = self.lock().up.keys().copied().collect();
-        ranks.sort_unstable();
-        ranks
+    /// Whom this node asks now for what is in `shard`, if it asks another.
+    pub(super) fn asks(&self, shard: Shard) -> Option<NodeRank> {
+        match self.lock().upstream.route(shard) {
+            Route::Ask(rank) => Some(rank),
+            _ => None,
+        }
+    }
+
+    /// Peers that are connected now, and those that were and are given up.
+    pub(super) fn peers(&self) -> (Vec<NodeRank>, Vec<NodeRank>) {
+        let state = self.lock();
+        let mut connected: Vec<NodeRank> = state.up.keys().copied().collect();
+        connected.sort_unstable();
+        (connected, state.lost.iter().copied().collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -184,6 +196,7 @@ impl Links {
     fn lose(&self, state: &mut State, rank: NodeRank, now: Duration) {
         tracing::info!(%rank, "the connection to a node has ended");
         self.recorder.count(Counter::FaultsParentsLost);
+        state.lost.insert(rank);
         state.given_up.extend(state.up.remove(&rank));
         state.upstream.on(Event::Lost(rank), now);
     }
@@ -216,6 +229,7 @@ impl Links {
             if link.peer.last_heard().elapsed() >= PEER_SILENCE_MAX {
                 tracing::info!(%rank, "a silent node is given up for now");
                 self.recorder.count(Counter::FaultsParentsLost);
+                state.lost.insert(rank);
             }
             state.given_up.push(link);
         }
@@ -242,6 +256,7 @@ impl Links {
                 Ok(peer) => {
                     tracing::debug!(%rank, "connected");
                     let link = Link { peer, heard: Instant::now(), given_up: watch::Sender::new(()) };
+                    state.lost.remove(&rank);
                     state.up.insert(rank, link);
                     state.upstream.on(Event::Connected(rank), now);
                 }

@@ -3,7 +3,9 @@
 mod actor;
 mod cli;
 mod cluster;
+mod gathering;
 mod hosts;
+mod machines;
 mod node_faults;
 mod nodes;
 mod processes;
@@ -13,4 +15,5 @@ mod sharing;
 mod signals;
 #[path = "../stand_in/client.rs"]
 mod stand_in;
+mod status;
 mod terminal;

@@ -1,0 +1,37 @@
+//! `spinney status`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::services;
+
+/// Say how the services of your jobs on this machine are
+///
+/// For each node of this machine: which node it asks and whether it can, where answers came from, its memory, and how
+/// often it had to be started again. The root of a job of several machines also tells what the others have reported.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  spinney status\n  spinney status --json --job mine")]
+pub struct StatusArgs {
+    /// Print one JSON object on standard output instead of text
+    #[arg(long)]
+    json: bool,
+    /// Only the job of this name [default: all of yours]
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+}
+
+/// Prints the status: 0 if there is a service, else 1.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    let services = services::status::all(args.job.as_deref());
+    if args.json {
+        println!("{:#}", services::status::json(&services));
+    } else {
+        services::status::lines(&services).iter().for_each(|line| println!("{line}"));
+    }
+    if services.is_empty() {
+        eprintln!("spinney: no service of yours runs on this machine");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

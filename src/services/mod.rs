@@ -1,0 +1,96 @@
+//! Services that run already, seen from a process that is no part of them: finding and asking them.
+//!
+//! A service is found by the abstract socket of its holder, which passes questions on to the daemon.
+//!
+//! Invariant: a service that does not answer is passed by after a while, and the others are asked all the same.
+//!
+//! Not here: what is answered (`daemon::asked`), joining a service (`enter`).
+
+pub mod status;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+
+use crate::enter::election;
+use crate::holder::channel::Channel;
+use crate::holder::messages::{FromHolder, ToHolder, Wish};
+
+/// Flag of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`, `include/linux/net.h`).
+const LISTENS: &str = "00010000";
+
+/// Names of the services of this user on this machine, those included that are just being founded.
+pub fn names() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mine = format!("@spinney-{}-", rustix::process::geteuid().as_raw());
+    let name = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (flags, path) = (words.nth(3)?, words.nth(3)?);
+        (flags == LISTENS && path.starts_with(&mine)).then(|| path[1..].to_owned())
+    };
+    let mut names: Vec<String> = table.lines().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Asks the service called `name`.
+///
+/// # Errors
+/// It is gone, is just being founded, or has no answer within `patience`.
+pub fn ask(name: &str, wish: &Wish, patience: Duration) -> io::Result<Value> {
+    let until = Instant::now() + patience;
+    loop {
+        match ask_once(name, wish, until) {
+            // Its daemon, or its holder, was started again just now.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn ask_once(name: &str, wish: &Wish, until: Instant) -> io::Result<Value> {
+    let holder = election::reconnect(name, rustix::process::geteuid().as_raw())?;
+    holder.send(&ToHolder::Ask(wish.clone()), &[])?;
+    if !has_come(&holder, until)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    match holder.receive::<FromHolder>()? {
+        Some((FromHolder::Told, descriptors)) => {
+            let descriptor = descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
+            let mut text = String::new();
+            let mut file = File::from(descriptor);
+            file.rewind()?;
+            file.read_to_string(&mut text)?;
+            Ok(serde_json::from_str(&text)?)
+        }
+        Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn has_come(holder: &Channel, until: Instant) -> io::Result<bool> {
+    let mut one = [PollFd::new(holder, PollFlags::IN)];
+    let left =
+        Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+    rustix::io::retry_on_intr(|| poll(&mut one, Some(&left)))?;
+    Ok(!one[0].revents().is_empty())
+}
+
+/// Asks all services side by side; those that do not answer are left out.
+pub fn ask_all(names: &[String], wish: &Wish, patience: Duration) -> Vec<(String, Value)> {
+    std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            names.iter().map(|name| (name, scope.spawn(|| ask(name, wish, patience)))).collect();
+        let answered = asked.into_iter().filter_map(|(name, asked)| {
+            let answer = asked.join().ok()?;
+            answer.ok().map(|answer| (name.clone(), answer))
+        });
+        answered.collect()
+    })
+}

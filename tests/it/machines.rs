@@ -1,0 +1,66 @@
+//! Nodes on several hosts, each of which is this machine under another name and address.
+//!
+//! A name of its own (a UTS namespace) takes root; the commands run as the scene's user all the same.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::scene::{Scene, scenes};
+
+/// A key that is no secret.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Hosts `a0`, `a1`, ... of one job.
+pub struct Hosts {
+    pub scene: Scene,
+    count: u32,
+    pub job: String,
+    book: PathBuf,
+}
+
+/// `count` hosts for each kind of user; none where no host can be given a name.
+pub fn hosts(count: u32) -> Vec<Hosts> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can give this machine other names");
+        return Vec::new();
+    }
+    scenes().into_iter().map(|scene| Hosts::of(scene, count)).collect()
+}
+
+impl Hosts {
+    fn of(scene: Scene, count: u32) -> Self {
+        let book = scene.home.join("book");
+        let line = |n| format!("a{n} lo 127.0.0.{}\n", n + 1);
+        fs::write(&book, (0..count).map(line).collect::<String>()).unwrap();
+        let job = format!("job{}", scene.home.to_str().unwrap().replace('/', "-"));
+        Hosts { scene, count, job, book }
+    }
+
+    /// `spinney run --hosts ... FLAGS -- COMMAND` on the host of this number.
+    pub fn run(&self, number: u32, flags: &[&str], command: &[&str]) -> Command {
+        let hosts = format!("a[0-{}]", self.count - 1);
+        let mut line = self.on(number);
+        line.args(["run", "--view"]).arg(&self.scene.env);
+        line.args(["--require", "--job", &self.job, "--hosts", &hosts, "--address-book"]).arg(&self.book);
+        line.args(flags).arg("--").args(command);
+        line
+    }
+
+    /// `spinney`, on the host of this number; the words are to be added.
+    pub fn on(&self, number: u32) -> Command {
+        let mut line = Command::new("unshare");
+        line.args(["--uts", "sh", "-c", "hostname $0; exec \"$@\"", &format!("a{number}")]);
+        if let Some(uid) = self.scene.uid {
+            let uid = uid.to_string();
+            line.args(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"]);
+        }
+        let plain = self.scene.native("true");
+        for (name, _) in plain.get_envs() {
+            line.env_remove(name);
+        }
+        line.current_dir(&self.scene.home).stdin(std::process::Stdio::null());
+        line.env("SPINNEY_KEY", KEY).arg(&self.scene.binary);
+        line
+    }
+}
