@@ -6,6 +6,7 @@ mod gathering;
 mod hosts;
 mod nodes;
 mod processes;
+mod refresh;
 mod scene;
 mod semantics;
 mod signals;

@@ -23,5 +23,5 @@ mod random;
 mod refusing;
 mod showing;
 mod starved;
-mod tree;
+pub mod tree;
 mod trouble;
