@@ -53,10 +53,21 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Fl
         let fetch = start();
         task::spawn(async move {
             let outcome = finish(fetch.await);
-            lock(&table).remove(&key);
+            let mut flights = lock(&table);
+            if flights.get(&key).is_some_and(|under_way| Arc::ptr_eq(under_way, &landing)) {
+                flights.remove(&key);
+            }
+            drop(flights);
             land(&landing, outcome);
         });
         wait_for(flight)
+    }
+}
+
+impl<K, T> Flights<K, T> {
+    /// Nobody joins the requests that are under way now; whoever has joined gets their answers.
+    pub(super) fn close(&self) {
+        lock(&self.0).clear();
     }
 }
 

@@ -85,6 +85,11 @@ impl Kept {
         })
     }
 
+    /// Forgets the directories that lie at or beneath `path`.
+    pub(super) fn forget_beneath(&self, path: &FilePath) {
+        self.things.retain(|key, _| !matches!(key, Key::Directory(directory) if directory.is_within(path)));
+    }
+
     /// Tells the budget that `directory` has grown.
     pub(super) fn weigh_again(&self, path: &FilePath, directory: &Arc<Directory>) {
         let value = Value::Directory(directory.clone(), directory.memory_bytes());

@@ -17,7 +17,8 @@ mod sequence;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::ahead::Ahead;
@@ -62,6 +63,10 @@ struct Inner {
     ahead: Ahead,
     limits: CacheLimits,
     recorder: Recorder,
+    /// Odd while names are passed through and not kept. An answer to a question of another generation is not kept.
+    generation: AtomicU64,
+    /// Held shared while an answer is kept, so that none of an old generation comes after the forgetting.
+    keeping: RwLock<()>,
 }
 
 impl Cache {
@@ -79,6 +84,8 @@ impl Cache {
             ahead: Ahead::default(),
             limits,
             recorder,
+            generation: AtomicU64::new(0),
+            keeping: RwLock::new(()),
         });
         let listener = Arc::downgrade(&inner);
         changes.subscribe(move |change| {
@@ -104,6 +111,22 @@ impl Cache {
         self.0.kept.set_budget(bytes);
     }
 
+    /// Forgets what is at or beneath `paths`, and until [`Cache::keep_again`] keeps nothing that is told of names and
+    /// shares no question. Blocks stay: they belong to a version.
+    pub fn pass_through(&self, paths: &[FilePath]) {
+        self.0.begin_generation(paths, |generation| (generation + 1) | 1);
+    }
+
+    /// Forgets what is at or beneath `paths`, and keeps from now on what storage tells.
+    pub fn keep_again(&self, paths: &[FilePath]) {
+        self.0.begin_generation(paths, |generation| (generation | 1) + 1);
+    }
+
+    /// Whether names are passed through and not kept.
+    pub fn passes_through(&self) -> bool {
+        self.0.passes_through()
+    }
+
     /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
     /// that are called `child`. Asks nobody.
     pub fn listings_in_use(&self, child: &[u8]) -> Vec<(FilePath, Arc<Listing>)> {
@@ -126,6 +149,9 @@ fn cached<T: Send + 'static>(value: T) -> Fetch<T> {
 
 impl Source for Cache {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
+        if self.0.passes_through() {
+            return self.0.source.entry(path, urgency);
+        }
         let Some((parent, name)) = path.split() else { return self.0.root_entry(path, urgency) };
         let directory = self.0.kept.directory(&parent);
         if urgency == Urgency::Demand {
@@ -158,6 +184,9 @@ impl Source for Cache {
     }
 
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        if self.0.passes_through() {
+            return self.0.source.listing(path, urgency);
+        }
         let directory = self.0.kept.directory(path);
         if urgency == Urgency::Demand {
             self.0.use_directory(path, &directory);
@@ -215,10 +244,13 @@ impl Source for Cache {
     }
 
     fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
-        self.0.known(path)
+        if self.0.passes_through() { None } else { self.0.known(path) }
     }
 
     fn known_listing(&self, path: &FilePath) -> Option<Arc<Listing>> {
+        if self.0.passes_through() {
+            return None;
+        }
         match self.0.kept.peek_directory(path)?.names() {
             Names::Complete(listing) if listing.settled => Some(listing),
             _ => None,
@@ -250,11 +282,13 @@ impl Inner {
             return cached(entry);
         }
         let (inner, view) = (self.clone(), path.view());
+        let generation = self.generation();
         self.entries.join(
             path.clone(),
             || self.source.entry(path, urgency),
             move |outcome| {
-                if let Ok(answer) = &outcome
+                let keeping = inner.keeping(generation);
+                if let (Ok(answer), Some(_)) = (&outcome, keeping)
                     && answer.value.settled
                 {
                     let mut roots = inner.roots.lock().unwrap_or_else(|e| e.into_inner());
@@ -278,7 +312,7 @@ impl Inner {
             drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
         }
         let (inner, key, before) = (self.clone(), path.clone(), directory.clone());
-        let started = Instant::now();
+        let (started, generation) = (Instant::now(), self.generation());
         self.entries.join(
             path.clone(),
             || match path.split().map(|(_, name)| before.known(name, FetchedFor::Nobody)) {
@@ -292,7 +326,10 @@ impl Inner {
                 if urgency == Urgency::Demand {
                     inner.ahead.pace.demand_took(started.elapsed());
                 }
-                let outcome = inner.keep_entry(&key, &parent, &directory, urgency, outcome);
+                let outcome = match inner.keeping(generation) {
+                    Some(_keeping) => inner.keep_entry(&key, &parent, &directory, urgency, outcome),
+                    None => outcome,
+                };
                 if let (Ok(answer), Urgency::Demand) = (&outcome, urgency) {
                     inner.was_asked(&key, &answer.value, FetchedFor::Demand);
                 }
@@ -347,7 +384,7 @@ impl Inner {
         urgency: Urgency,
     ) -> Fetch<Arc<Listing>> {
         let (inner, key) = (self.clone(), path.clone());
-        let before = directory.clone();
+        let (before, generation) = (directory.clone(), self.generation());
         self.listings.join(
             path.clone(),
             || match before.names() {
@@ -355,9 +392,15 @@ impl Inner {
                 _ => self.source.listing(path, urgency),
             },
             move |outcome| {
+                let Some(keeping) = inner.keeping(generation) else { return outcome };
                 match &outcome {
                     Ok(Answer { origin: Origin::Cache, .. }) => {}
-                    Ok(answer) => inner.keep_listing(&key, &directory, &answer.value),
+                    Ok(answer) => {
+                        inner.keep_listing(&key, &directory, &answer.value);
+                        // What follows may ask the source.
+                        drop(keeping);
+                        inner.look_at_listing(&key, &directory, &answer.value);
+                    }
                     Err(FetchError::NotListed { .. }) => directory.learn_not_listed(),
                     Err(_) => {}
                 }
@@ -366,7 +409,7 @@ impl Inner {
         )
     }
 
-    fn keep_listing(self: &Arc<Self>, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
+    fn keep_listing(&self, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
         directory.learn_listing(listing);
         let large = listing.memory_bytes() as u64 > self.kept.budget_bytes() / 4;
         if large || !listing.settled {
@@ -374,6 +417,14 @@ impl Inner {
             *passing = Some((path.clone(), listing.clone(), Instant::now()));
         }
         self.kept.weigh_again(path, directory);
+    }
+
+    fn look_at_listing(
+        self: &Arc<Self>,
+        path: &FilePath,
+        directory: &Arc<Directory>,
+        listing: &Arc<Listing>,
+    ) {
         match directory.is_in_use() {
             true if listing.settled => self.sweep(path, directory, listing),
             true => {}
@@ -456,6 +507,34 @@ impl Inner {
                 drop(self.fetch_block(path, version, next, Urgency::Ahead));
             }
         }
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn passes_through(&self) -> bool {
+        self.generation() % 2 == 1
+    }
+
+    /// Leave to keep an answer to a question of this `generation`, if that has not passed.
+    fn keeping(&self, generation: u64) -> Option<RwLockReadGuard<'_, ()>> {
+        let guard = self.keeping.read().unwrap_or_else(|e| e.into_inner());
+        (self.generation() == generation).then_some(guard)
+    }
+
+    fn begin_generation(&self, paths: &[FilePath], next: impl Fn(u64) -> u64) {
+        let guard = self.keeping.write().unwrap_or_else(|e| e.into_inner());
+        self.generation.store(next(self.generation()), Ordering::Release);
+        // A question that was asked before is not shared with who asks from now on.
+        self.entries.close();
+        self.listings.close();
+        *self.passing.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        for path in paths {
+            self.kept.forget_beneath(path);
+            self.forget(&Change { path: path.clone() });
+        }
+        drop(guard);
     }
 
     fn forget(&self, change: &Change) {

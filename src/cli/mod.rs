@@ -10,6 +10,7 @@ mod cpus;
 mod doctor;
 mod man;
 mod processes;
+mod refresh;
 mod run;
 mod status;
 
@@ -47,6 +48,7 @@ the shared file system once. Everything else is read and written as before.";
 enum Command {
     Run(Box<run::RunArgs>),
     Status(status::StatusArgs),
+    Refresh(refresh::RefreshArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Status(args) => status::run(&args),
+        Command::Refresh(args) => refresh::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -1,4 +1,4 @@
-//! What the daemon does when its holder asks: reports, tells how it is.
+//! What the daemon does when its holder asks: reports, tells how it is, forgets.
 //!
 //! Not here: the line to the holder (`control`), what stands in the report (`report`).
 
@@ -10,6 +10,7 @@ use rustix::fs::MemfdFlags;
 
 use super::gathering::Gathering;
 use super::record::Record;
+use super::refresh::{Others, Refresher};
 use super::{bytecode, report, status};
 use crate::cache::Cache;
 use crate::holder::estate::Settings;
@@ -26,6 +27,9 @@ pub(super) struct Asked {
     pub(super) cache: Cache,
     /// `None`: the node is alone.
     pub(super) tree: Option<Tree>,
+    pub(super) refresher: Refresher,
+    /// `None`: the node is alone.
+    pub(super) others: Option<Others>,
     /// `None`: no other node, or all are on this machine.
     pub(super) gathering: Option<Gathering>,
 }
@@ -56,6 +60,9 @@ impl Asked {
     pub(super) fn answer(&self, wish: Wish) -> io::Result<OwnedFd> {
         let answer = match wish {
             Wish::Status => status::of(self),
+            Wish::Refresh { paths } => {
+                self.refresher.refresh(&self.settings.views, self.others.as_ref(), &paths)
+            }
         };
         let memory = rustix::fs::memfd_create("spinney-answer", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(memory);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::memory;
 use super::neighbours::Neighbours;
+use super::refresh::Refresher;
 use crate::cache::{Cache, CacheLimits};
 use crate::file::{Changes, Source, ViewId};
 use crate::fuse::{Masked, Serving, Session};
@@ -46,6 +47,8 @@ pub struct Assembled {
     pub cache: Cache,
     /// The way to storage through other nodes, if there are any.
     pub tree: Option<Tree>,
+    /// What makes all of this forget.
+    pub(super) refresher: Refresher,
     /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
     pub(super) neighbours: Option<Neighbours>,
 }
@@ -57,7 +60,8 @@ pub struct Assembled {
 pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    let storage: Arc<dyn Source> = Arc::new(Storage::new(roots, recorder));
+    let own_storage = Storage::new(roots, recorder);
+    let storage: Arc<dyn Source> = Arc::new(own_storage.clone());
     let mut neighbours = Neighbours::of(estate, recorder)?;
     let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
     let source = tree.clone().map_or(storage, |tree| Arc::new(tree) as Arc<dyn Source>);
@@ -68,15 +72,18 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
         has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
     };
     let cache = Cache::new(source, limits, &changes, recorder);
-    if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
-        neighbours.serve(estate, &cache, tree.clone())?;
+    let mut sessions = Vec::new();
+    let mut kernels = Vec::new();
+    for connection in &estate.connections {
+        let (session, view) = serve(estate, connection, &cache, &changes, recorder)?;
+        kernels.push((view, session.notifier()));
+        sessions.push(session);
     }
-    let sessions = estate
-        .connections
-        .iter()
-        .map(|connection| serve(estate, connection, &cache, &changes, recorder))
-        .collect::<io::Result<_>>()?;
-    Ok(Assembled { sessions, cache, tree, neighbours })
+    let refresher = Refresher { storage: own_storage, tree: tree.clone(), cache: cache.clone(), kernels };
+    if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
+        neighbours.serve(estate, &cache, tree.clone(), refresher.clone())?;
+    }
+    Ok(Assembled { sessions, cache, tree, refresher, neighbours })
 }
 
 fn serve(
@@ -85,7 +92,7 @@ fn serve(
     cache: &Cache,
     changes: &Changes,
     recorder: Recorder,
-) -> io::Result<Session> {
+) -> io::Result<(Session, View)> {
     let only_view = connection.only_view.map(ViewId::new);
     let nodes = NodeTable::open(&File::from(connection.nodes.try_clone()?), only_view)
         .map_err(cannot("map the table of names"))?;
@@ -108,12 +115,13 @@ fn serve(
     })
     .map_err(cannot("answer the kernel"))?;
     let notifier = session.notifier();
+    let shown = view.clone();
     changes.subscribe(move |change| {
-        if let Some((parent, name)) = view.remembered_as(&change.path) {
+        if let Some((parent, name)) = shown.remembered_as(&change.path) {
             notifier.forget_entry(parent, &name);
         }
     });
-    Ok(session)
+    Ok((session, view))
 }
 
 fn owners(settings: &Settings) -> Owners {

@@ -16,6 +16,7 @@ pub mod memory;
 mod neighbours;
 mod pressure;
 pub mod record;
+mod refresh;
 pub mod report;
 mod status;
 
@@ -51,11 +52,21 @@ pub fn run(estate: Estate) -> ExitCode {
 
 fn serve(estate: Estate) -> io::Result<()> {
     let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
-    let Assembled { sessions, cache, tree, neighbours } = assemble::assemble(&estate, recorder)?;
+    let Assembled { sessions, cache, tree, refresher, neighbours } = assemble::assemble(&estate, recorder)?;
     pressure::mind(cache.clone(), recorder);
     let gathering = neighbours.as_ref().and_then(|neighbours| neighbours.gathering.clone());
+    let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
-    let asked = Asked { settings: estate.settings.clone(), ledger, recorder, cache, tree, gathering };
+    let asked = Asked {
+        settings: estate.settings.clone(),
+        ledger,
+        recorder,
+        cache,
+        tree,
+        gathering,
+        refresher,
+        others,
+    };
     let control = Control::start(estate, asked).map_err(cannot("listen to the holder"))?;
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gathering::Gathering;
+use super::refresh::{Others, Refresher};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::Source;
@@ -64,8 +65,13 @@ impl Neighbours {
         self.shape.shards().any(|shard| self.shape.children(shard, self.cluster.own).next().is_some())
     }
 
-    /// Takes the node's place in the trees, above `storage`.
-    pub(super) fn tree(&self, settings: &Settings, storage: Arc<dyn Source>) -> Tree {
+    /// The others, to tell them something directly.
+    pub(super) fn others(&self) -> Others {
+        let (own, n_nodes) = (self.cluster.own, self.cluster.n_nodes());
+        Others { own, n_nodes, carrier: Arc::new(self.carrier()) }
+    }
+
+    fn carrier(&self) -> HttpCarrier {
         let cluster = self.cluster.clone();
         let addresses = move |rank: NodeRank| -> Vec<SocketAddr> {
             cluster.endpoints(rank).unwrap_or_else(|error| {
@@ -73,19 +79,18 @@ impl Neighbours {
                 Vec::new()
             })
         };
-        let carrier = HttpCarrier::new(
-            &self.runtime,
-            self.identity.clone(),
-            self.cluster.own,
-            Box::new(addresses),
-            self.recorder,
-        );
+        let identity = self.identity.clone();
+        HttpCarrier::new(&self.runtime, identity, self.cluster.own, Box::new(addresses), self.recorder)
+    }
+
+    /// Takes the node's place in the trees, above `storage`.
+    pub(super) fn tree(&self, settings: &Settings, storage: Arc<dyn Source>) -> Tree {
         Tree::join(Joining {
             shape: self.shape,
             own: self.cluster.own,
             shared: settings.shared.clone(),
             storage,
-            carrier: Arc::new(carrier),
+            carrier: Arc::new(self.carrier()),
             runtime: self.runtime.handle(),
             seed: u64::from(std::process::id()),
             recorder: self.recorder,
@@ -96,7 +101,13 @@ impl Neighbours {
     ///
     /// # Errors
     /// A descriptor cannot be duplicated or watched; there is no thread.
-    pub(super) fn serve(&mut self, estate: &Estate, cache: &Cache, tree: Tree) -> io::Result<()> {
+    pub(super) fn serve(
+        &mut self,
+        estate: &Estate,
+        cache: &Cache,
+        tree: Tree,
+        refresher: Refresher,
+    ) -> io::Result<()> {
         let gathering = self.gathering.clone();
         let records: Records = Box::new(move |_, lines| {
             if let Some(gathering) = &gathering {
@@ -110,6 +121,7 @@ impl Neighbours {
             views: estate.settings.views.len(),
             source: Arc::new(cache.clone()),
             records,
+            refreshes: Arc::new(move |order| refresher.obey(&order)),
             recorder: self.recorder,
         };
         self.server = Some(Server::start(&self.runtime, listeners.collect::<io::Result<_>>()?, serving)?);

@@ -91,6 +91,13 @@ impl FilePath {
         Some((FilePath { view: self.view, relative: Arc::from(parent) }, name))
     }
 
+    /// Whether it is `other` or lies beneath it.
+    pub fn is_within(&self, other: &FilePath) -> bool {
+        let rest = self.relative.strip_prefix(&*other.relative);
+        self.view == other.view
+            && rest.is_some_and(|rest| other.relative.is_empty() || rest.is_empty() || rest[0] == b'/')
+    }
+
     /// The path as people know it, beneath the view's own path.
     pub fn beneath(&self, view_root: &Path) -> PathBuf {
         view_root.join(std::ffi::OsStr::from_bytes(&self.relative))

@@ -52,6 +52,8 @@ pub(super) const TCGETS: u32 = 0x5401;
 
 pub(super) const NOTIFY_INVAL_INODE: i32 = 2;
 pub(super) const NOTIFY_INVAL_ENTRY: i32 = 3;
+/// Flag of that: expire, do not drop (Linux 6.2). Older kernels do not look at flags.
+pub(super) const NOTIFY_EXPIRE_ONLY: u32 = 1;
 pub(super) const NOTIFY_STORE: i32 = 4;
 pub(super) const NOTIFY_RESEND: i32 = 7;
 

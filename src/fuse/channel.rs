@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
 use super::abi::{
-    NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, NOTIFY_RESEND, NOTIFY_STORE, NotifyInvalEntry, NotifyInvalInode,
-    NotifyStore, OutHeader,
+    NOTIFY_EXPIRE_ONLY, NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, NOTIFY_RESEND, NOTIFY_STORE,
+    NotifyInvalEntry, NotifyInvalInode, NotifyStore, OutHeader,
 };
 use crate::view::{Content, NodeId};
 
@@ -59,8 +59,17 @@ impl Channel {
     /// Makes the kernel forget where `name` in `parent` leads. May block while requests on that directory
     /// are unanswered, so never from a thread that owes an answer.
     pub(super) fn forget_entry(&self, parent: NodeId, name: &[u8]) {
+        self.invalidate(parent, name, 0);
+    }
+
+    /// Makes the kernel look `name` in `parent` up before it uses it again. May block as [`Self::forget_entry`].
+    pub(super) fn doubt_entry(&self, parent: NodeId, name: &[u8]) {
+        self.invalidate(parent, name, NOTIFY_EXPIRE_ONLY);
+    }
+
+    fn invalidate(&self, parent: NodeId, name: &[u8], flags: u32) {
         let length = u32::try_from(name.len()).unwrap_or(0);
-        let body = NotifyInvalEntry { parent: parent.get(), name_len: length, flags: 0 };
+        let body = NotifyInvalEntry { parent: parent.get(), name_len: length, flags };
         let pieces = [IoSlice::new(body.as_bytes()), IoSlice::new(name), IoSlice::new(&[0])];
         self.send(0, NOTIFY_INVAL_ENTRY, &pieces);
     }

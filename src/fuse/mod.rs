@@ -67,6 +67,8 @@ pub struct Notifier(Sender<Notice>);
 enum Notice {
     Entry(NodeId, Box<[u8]>),
     Content(NodeId),
+    Doubt(NodeId, Box<[u8]>),
+    Settle(Sender<()>),
 }
 
 impl Notifier {
@@ -74,6 +76,20 @@ impl Notifier {
     pub fn forget_entry(&self, parent: NodeId, name: &[u8]) {
         // The thread ends with the connection; there is then nothing to forget.
         let _ = self.0.send(Notice::Entry(parent, name.into()));
+    }
+
+    /// Makes the kernel ask whether `name` in `parent` still leads where it led. Whoever uses it now goes on (Linux 6.2;
+    /// before, it is forgotten).
+    pub fn doubt_entry(&self, parent: NodeId, name: &[u8]) {
+        let _ = self.0.send(Notice::Doubt(parent, name.into()));
+    }
+
+    /// Waits until the kernel has been told everything.
+    pub fn settle(&self) {
+        let (told, all) = channel();
+        if self.0.send(Notice::Settle(told)).is_ok() {
+            let _ = all.recv();
+        }
     }
 
     /// Makes the kernel drop attributes and pages of `node`.
@@ -133,6 +149,8 @@ fn start_notifier(kernel: Channel) -> io::Result<Notifier> {
             match notice {
                 Notice::Entry(parent, name) => kernel.forget_entry(parent, &name),
                 Notice::Content(node) => kernel.forget_content(node),
+                Notice::Doubt(parent, name) => kernel.doubt_entry(parent, &name),
+                Notice::Settle(told) => drop(told.send(())),
             }
         }
     })?;

@@ -40,6 +40,12 @@ pub enum ToDaemon {
 pub enum Wish {
     /// How is it? Answered with the JSON of `daemon::status`.
     Status,
+    /// Forget on all nodes, and say which did not.
+    Refresh {
+        /// Absolute; none: everything.
+        #[serde(with = "super::paths::list")]
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// From the daemon to the holder.

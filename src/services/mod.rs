@@ -6,6 +6,7 @@
 //!
 //! Not here: what is answered (`daemon::asked`), joining a service (`enter`).
 
+pub mod refresh;
 pub mod status;
 
 use std::fs::{self, File};

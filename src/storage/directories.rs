@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 use rustix::io::Errno;
@@ -19,6 +20,8 @@ pub(super) const DIRECTORIES_KEPT_MAX: usize = 1024;
 pub(super) struct Directories {
     roots: Vec<Arc<OwnedFd>>,
     kept: Cache<FilePath, Arc<OwnedFd>>,
+    /// How often all were forgotten: one that was opened on the way from an older one is not kept.
+    generation: AtomicU64,
     calls: Calls,
 }
 
@@ -26,7 +29,7 @@ impl Directories {
     /// Keeps at most `kept_max` directories open besides the roots.
     pub(super) fn new(roots: Vec<OwnedFd>, kept_max: usize, calls: Calls) -> Self {
         let roots = roots.into_iter().map(Arc::new).collect();
-        Directories { roots, kept: Cache::new(kept_max), calls }
+        Directories { roots, kept: Cache::new(kept_max), generation: AtomicU64::new(0), calls }
     }
 
     /// A descriptor of the directory at `path` that leads further (O_PATH).
@@ -37,10 +40,20 @@ impl Directories {
         if let Some(kept) = self.kept.get(path) {
             return Ok(kept);
         }
+        let generation = self.generation.load(Ordering::Acquire);
         let above = self.at(&parent)?;
         let opened = Arc::new(self.calls.descend(&*above, name)?);
         self.kept.insert(path.clone(), opened.clone());
+        if self.generation.load(Ordering::Acquire) != generation {
+            self.kept.remove(path);
+        }
         Ok(opened)
+    }
+
+    /// Forgets all but the roots: other directories may stand at their paths.
+    pub(super) fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.kept.clear();
     }
 
     /// The directory that `path` is in, and its name there.

@@ -66,6 +66,11 @@ impl Storage {
         Storage(Arc::new(Inner { directories, files, calls, pool: Pool::default(), recorder }))
     }
 
+    /// Finds every directory anew from now on.
+    pub fn forget_directories(&self) {
+        self.0.directories.forget_all();
+    }
+
     /// Runs `work` on storage and wraps its outcome.
     fn ask<T: Send + 'static>(
         &self,

@@ -8,6 +8,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ struct Inner {
     /// For each view whether it goes through the tree, once that is known.
     through: Vec<OnceCell<bool>>,
     riding: Cache<FilePath, Arc<Listing>>,
+    /// How often those were forgotten.
+    generation: AtomicU64,
     recorder: Recorder,
 }
 
@@ -111,7 +114,16 @@ impl Tree {
             |is_shared: &bool| if *is_shared { OnceCell::new() } else { OnceCell::new_with(Some(false)) };
         let through = shared.iter().map(known).collect();
         let riding = Cache::new(RIDING_KEPT_MAX);
-        Tree(Arc::new(Inner { shape, own, storage, links, through, riding, recorder }))
+        Tree(Arc::new(Inner {
+            shape,
+            own,
+            storage,
+            links,
+            through,
+            riding,
+            generation: AtomicU64::new(0),
+            recorder,
+        }))
     }
 
     /// How this node stands in the trees now.
@@ -135,6 +147,12 @@ impl Tree {
     pub fn views_apart(&self) -> Vec<ViewId> {
         let apart = |view: &usize| self.0.through[*view].get() == Some(&false);
         (0..self.0.through.len()).filter(apart).map(ViewId::new).collect()
+    }
+
+    /// Forgets listings that came along with others, those on their way included.
+    pub fn forget_riding(&self) {
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        self.0.riding.clear();
     }
 
     /// Sends records one step up the first tree, and says which node took them; `None` if there is none above, since
@@ -275,9 +293,15 @@ impl Inner {
         }
     }
 
-    fn take_listing(&self, reply: Reply) -> Option<Arc<Listing>> {
+    /// `generation` is that in which the question was asked.
+    fn take_listing(&self, reply: Reply, generation: u64) -> Option<Arc<Listing>> {
         let Reply::Listing { listing, riding } = reply else { return None };
-        riding.into_iter().for_each(|(path, listing)| self.riding.insert(path, listing));
+        for (path, listing) in riding {
+            self.riding.insert(path.clone(), listing);
+            if self.generation.load(Ordering::Acquire) != generation {
+                self.riding.remove(&path);
+            }
+        }
         Some(listing)
     }
 
@@ -332,7 +356,9 @@ impl Source for Tree {
                 }
                 let shard = inner.shape.shard_of_names(&path);
                 let question = Question::Listing { path: path.clone(), urgency };
-                if let Some(result) = inner.ask(shard, question, Inner::take_listing).await {
+                let generation = inner.generation.load(Ordering::Acquire);
+                let take = |inner: &Inner, reply| inner.take_listing(reply, generation);
+                if let Some(result) = inner.ask(shard, question, take).await {
                     return result;
                 }
             }

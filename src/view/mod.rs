@@ -102,6 +102,17 @@ impl Content {
     }
 }
 
+/// A file that the kernel knows.
+#[derive(Debug, Clone)]
+pub struct KnownNode {
+    /// By this number.
+    pub node: NodeId,
+    /// Where it is.
+    pub path: FilePath,
+    /// Whether it was a directory when it was looked up.
+    pub is_directory: bool,
+}
+
 /// What one connection shows. Cloning shares it.
 #[derive(Clone)]
 pub struct View(Arc<Inner>);
@@ -282,6 +293,20 @@ impl View {
         {
             self.0.source.release(&path, version);
         }
+    }
+
+    /// The nodes by which the kernel knows what is at or beneath `path`.
+    ///
+    /// # Cost
+    /// Looks at every node.
+    pub fn known_beneath(&self, path: &FilePath) -> Vec<KnownNode> {
+        let known = |node: NodeId| match self.0.place_of(node) {
+            Ok((Place::File(found), version)) if found.is_within(path) => {
+                Some(KnownNode { node, path: found, is_directory: version.is_none() })
+            }
+            _ => None,
+        };
+        self.0.nodes.all().into_iter().filter_map(known).collect()
     }
 
     /// The directory node and name by which the kernel may remember `path`, if it knows the directory.

@@ -264,6 +264,17 @@ impl NodeTable {
         }
     }
 
+    /// Every node.
+    pub(super) fn all(&self) -> Vec<NodeId> {
+        let mut table = self.lock();
+        let used = table.header().slots_used.min(NODES_MAX);
+        let node = |slot| {
+            let node = NodeId::new(slot, table.record(slot).reuse);
+            table.is_live(node).then_some(node)
+        };
+        (NodeId::ROOT.slot()..used).filter_map(node).collect()
+    }
+
     /// The node of a view's root, if the kernel has looked it up.
     pub(super) fn view_root(&self, view: ViewId) -> Option<NodeId> {
         self.lock().views.get(&view).copied()

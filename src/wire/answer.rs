@@ -68,6 +68,7 @@ async fn try_answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
                     Ok(result.map_or_else(said_by_storage, |body| whole(StatusCode::OK, body)))
                 }
                 Head::Blocks(range) => answer_blocks(shared, &child, range, permit).await,
+                Head::Refresh => refresh(shared, request.into_body()).await,
                 _ => take_record(shared, asked.from, request.into_body()).await,
             }
         }
@@ -105,7 +106,9 @@ async fn answer_question(
             within(views, &FilePath::root(view))?;
             source.usage(view).await.map(|answer| codec::encode_usage(&answer.value))
         }
-        Question::Block { .. } | Question::Record(_) => return Err(Refusal::NotUnderstood),
+        Question::Block { .. } | Question::Record(_) | Question::Refresh(_) => {
+            return Err(Refusal::NotUnderstood);
+        }
     })
 }
 
@@ -168,6 +171,16 @@ async fn take_record(shared: &Shared, from: NodeRank, body: Incoming) -> Result<
     let body = Limited::new(body, RECORD_BYTES_MAX).collect().await.map_err(|_| Refusal::TooLarge)?;
     (shared.serving.records)(from, body.to_bytes().to_vec());
     Ok(whole(StatusCode::OK, Vec::new()))
+}
+
+/// Does what takes a while, on a thread that may block.
+async fn refresh(shared: &Shared, body: Incoming) -> Result<Answer, Refusal> {
+    let body = Limited::new(body, RECORD_BYTES_MAX).collect().await.map_err(|_| Refusal::TooLarge)?;
+    let (refreshes, what) = (shared.serving.refreshes.clone(), body.to_bytes().to_vec());
+    match tokio::task::spawn_blocking(move || refreshes(what)).await {
+        Ok(true) => Ok(whole(StatusCode::OK, Vec::new())),
+        _ => Err(Refusal::NotUnderstood),
+    }
 }
 
 fn whole(status: StatusCode, body: Vec<u8>) -> Answer {

@@ -56,6 +56,8 @@ pub enum Question {
     Usage(ViewId),
     /// What a node's report says so far, on its way up. The wire does not look into it.
     Record(Vec<u8>),
+    /// Something is to be forgotten; answered when it is. The wire does not look into it.
+    Refresh(Vec<u8>),
 }
 
 /// What a node answers.
@@ -74,7 +76,7 @@ pub enum Reply {
     Block(Arc<Block>),
     /// To [`Question::Usage`].
     Usage(FileSystemUsage),
-    /// To [`Question::Record`]: it was taken.
+    /// To [`Question::Record`] and [`Question::Refresh`]: it was taken, or done.
     Done,
 }
 

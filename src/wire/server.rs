@@ -38,6 +38,9 @@ use crate::profile::recorder::{Counter, Recorder};
 /// Takes the record of a node beneath: who sent it, and its bytes.
 pub type Records = Box<dyn Fn(NodeRank, Vec<u8>) + Send + Sync>;
 
+/// Forgets what it is told, on a thread that may block; false if it does not understand.
+pub type Refreshes = Arc<dyn Fn(Vec<u8>) -> bool + Send + Sync>;
+
 /// What a server needs.
 pub struct Serving {
     /// What connections prove.
@@ -50,6 +53,8 @@ pub struct Serving {
     pub source: Arc<dyn Source>,
     /// Takes records.
     pub records: Records,
+    /// Forgets.
+    pub refreshes: Refreshes,
     /// Counts.
     pub recorder: Recorder,
 }

@@ -9,6 +9,7 @@ mod machines;
 mod node_faults;
 mod nodes;
 mod processes;
+mod refresh;
 mod scene;
 mod semantics;
 mod sharing;

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::hosts::hosts;
+use crate::machines::hosts;
 use crate::scene::{Lines, Scene, eventually, finish, kill, output, scenes, text};
 
 /// Reads the file that is shown, says so, and waits for a file `gate`.
