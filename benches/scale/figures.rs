@@ -129,8 +129,7 @@ pub struct Setting {
 }
 
 /// The stand-in's slow setting.
-pub const SLOW: Setting =
-    Setting { name: "slow", latency: 2 * MILLI, service: MILLI, bytes_per_s: 0.5e9 };
+pub const SLOW: Setting = Setting { name: "slow", latency: 2 * MILLI, service: MILLI, bytes_per_s: 0.5e9 };
 
 /// The stand-in's fast setting.
 pub const FAST: Setting =

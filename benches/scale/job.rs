@@ -345,7 +345,8 @@ impl<'a> Job<'a> {
             }
         }
         let current = self.workload.portions.get(self.nodes[node].portion);
-        if current.is_some_and(|(first, end)| (*first..*end).contains(&part)) && self.nodes[node].lacking > 0 {
+        if current.is_some_and(|(first, end)| (*first..*end).contains(&part)) && self.nodes[node].lacking > 0
+        {
             self.nodes[node].lacking -= 1;
             if self.nodes[node].lacking == 0 {
                 self.compute(node);
