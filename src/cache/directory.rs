@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::file::{Entry, Listing, NAME_BYTES_MAX, NAMES_MAX};
+use crate::file::{Entry, Listing, ListingEntry, NAME_BYTES_MAX, NAMES_MAX, Version};
 
 /// What is known of a directory's listing.
 #[derive(Clone, Default)]
@@ -56,6 +56,8 @@ struct Knowledge {
     entries: HashMap<Box<[u8]>, Row>,
     /// Absences that no listing proves, with the moment until which they are believed.
     absences: HashMap<Box<[u8]>, Option<Instant>>,
+    /// Files of one block whose content came here, in the order in which it came.
+    small_files: Vec<(Box<[u8]>, Version)>,
 }
 
 /// One directory. Entries become known one by one, the listing at once.
@@ -69,6 +71,9 @@ pub(super) struct Directory {
 /// Absences remembered per directory besides its listing: 4,096. A program that probes more names than that
 /// in a directory that cannot be listed asks storage again.
 const ABSENCES_MAX: usize = 4096;
+
+/// Small files remembered per directory: 4,096, as many as have their attributes listed.
+const SMALL_FILES_MAX: usize = 4096;
 
 /// Memory of a row beyond the entry itself: key, hash table slot, allocation headers; estimated.
 const ROW_OVERHEAD_BYTES: usize = 96;
@@ -162,6 +167,34 @@ impl Directory {
         }
         knowledge.absences.insert(name.into(), until);
         self.bytes.fetch_add(name.len() + ROW_OVERHEAD_BYTES, Ordering::Relaxed);
+    }
+
+    /// `listing` with the attributes that are known here.
+    pub(super) fn told(&self, listing: Arc<Listing>) -> Arc<Listing> {
+        let knowledge = self.lock();
+        let is_known = |row: &ListingEntry| row.entry.is_none() && knowledge.entries.contains_key(&row.name);
+        if !listing.iter().any(is_known) {
+            return listing;
+        }
+        let rows = listing.iter().map(|row| {
+            let known = || knowledge.entries.get(&row.name).map(|row| row.entry.clone());
+            ListingEntry { entry: row.entry.clone().or_else(known), ..row.clone() }
+        });
+        Arc::new(Listing::new(rows.collect(), listing.settled))
+    }
+
+    /// Notes that the content of the small file `name` came here.
+    pub(super) fn learn_small_file(&self, name: &[u8], version: Version) {
+        let mut knowledge = self.lock();
+        if knowledge.small_files.len() < SMALL_FILES_MAX {
+            knowledge.small_files.push((name.into(), version));
+            self.bytes.fetch_add(name.len() + ROW_OVERHEAD_BYTES, Ordering::Relaxed);
+        }
+    }
+
+    /// The small files whose content came here, without the first `known` ones.
+    pub(super) fn small_files(&self, known: usize) -> Vec<(Box<[u8]>, Version)> {
+        self.lock().small_files.get(known..).map_or_else(Vec::new, <[_]>::to_vec)
     }
 
     /// Forgets everything about `name`, the listing included since it may lack or hold it.

@@ -32,6 +32,11 @@ impl<K, T> Default for Flights<K, T> {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Flights<K, T> {
+    /// Whether a request for `key` is under way now.
+    pub(super) fn is_under_way(&self, key: &K) -> bool {
+        lock(&self.0).contains_key(key)
+    }
+
     /// The answer of the request under way for `key`; if there is none, of the one that `start` makes.
     ///
     /// `finish` sees the outcome before anybody else, may amend it, and runs while the flight can still be

@@ -27,8 +27,8 @@ use self::flights::{Flights, Outcome};
 use self::kept::Kept;
 use self::sequence::Sequences;
 use crate::file::{
-    Answer, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing,
-    Origin, Passing, Source, Urgency, Version, ViewId, ready,
+    Answer, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
+    FileSystemUsage, Listing, Origin, Passing, SmallFile, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::Recorder;
 
@@ -215,16 +215,45 @@ impl Source for Cache {
                 Urgency::Ahead => ready(Err(FetchError::Stale)),
             };
         }
-        if urgency == Urgency::Demand {
-            self.0.read_ahead(path, version, index);
-        }
-        match self.0.kept.block(path, version, index) {
+        let answer = match self.0.kept.block(path, version, index) {
             Some(block) => cached(block),
             None => {
                 tracing::debug!(%path, block = index.0, size = version.size, ?urgency, "asks for a block");
                 self.0.fetch_block(path, version, index, urgency)
             }
+        };
+        if urgency == Urgency::Demand {
+            self.0.read_ahead(path, version, index);
         }
+        answer
+    }
+
+    fn expect(&self, path: &FilePath, version: Version, mut blocks: Range<u64>, urgency: Urgency) {
+        let is_missing = |index: u64| self.0.is_missing(path, version, BlockIndex(index));
+        let Some(start) = blocks.find(|index| is_missing(*index)) else { return };
+        let end = (start..blocks.end).find(|index| !is_missing(*index)).unwrap_or(blocks.end);
+        if end - start > 1 && version.is_settled(SystemTime::now()) {
+            self.0.source.expect(path, version, start..end, urgency);
+        }
+    }
+
+    fn told(&self, path: &FilePath, listing: Arc<Listing>) -> Arc<Listing> {
+        match self.0.kept.peek_directory(path) {
+            Some(directory) => directory.told(listing),
+            None => listing,
+        }
+    }
+
+    fn small_files(&self, directory: &FilePath, known: usize) -> (Vec<SmallFile>, usize) {
+        let Some(of) = self.0.kept.peek_directory(directory) else { return (Vec::new(), known) };
+        let noted = of.small_files(known);
+        let upto = known + noted.len();
+        let held = noted.into_iter().filter_map(|(name, version)| {
+            let path = directory.join(&name);
+            let block = self.0.kept.block(&path, version, BlockIndex(0))?;
+            Some(SmallFile { path, version, block })
+        });
+        (held.collect(), upto)
     }
 
     fn read_here(
@@ -310,6 +339,14 @@ impl Inner {
         if urgency == Urgency::Demand && matches!(directory.names(), Names::Unknown) {
             // The first question about a directory brings its listing, beside the answer itself.
             drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
+            // It may be here at once, if it came along with another.
+            if let (Some((_, name)), None) = (path.split(), stale) {
+                match directory.known(name, FetchedFor::Demand) {
+                    Known::Entry(entry, _) => return cached(entry),
+                    Known::Absent { proven } => return ready(Err(FetchError::Absent { proven })),
+                    Known::Nothing => {}
+                }
+            }
         }
         let (inner, key, before) = (self.clone(), path.clone(), directory.clone());
         let (started, generation) = (Instant::now(), self.generation());
@@ -480,7 +517,10 @@ impl Inner {
             },
             move |outcome| {
                 match &outcome {
-                    Ok(answer) => inner.kept.keep_block(&key, version, index, answer.value.clone()),
+                    Ok(answer) => {
+                        inner.kept.keep_block(&key, version, index, answer.value.clone());
+                        inner.note_small_file(&key, version);
+                    }
                     // Nobody else need tell: those below, whose question this may be, look the name up again here.
                     Err(FetchError::Stale) => inner.forget(&Change { path: key }),
                     Err(_) => {}
@@ -497,15 +537,41 @@ impl Inner {
         if self.source.reads_quickly() {
             return;
         }
-        for next in self.sequences.observe(path, version, index) {
-            let next = BlockIndex(next);
-            if next.range(version.size).is_empty() {
-                return;
-            }
-            if self.kept.block(path, version, next).is_none() && !self.kept.was_consumed(path, version, next)
-            {
-                drop(self.fetch_block(path, version, next, Urgency::Ahead));
-            }
+        let window = self.sequences.observe(path, version, index);
+        let beyond = version.size.div_ceil(BLOCK_BYTES);
+        let window = window.start..window.end.min(beyond);
+        let is_missing = |index: &u64| {
+            let index = BlockIndex(*index);
+            self.is_missing(path, version, index) && !self.kept.was_consumed(path, version, index)
+        };
+        let Some(first) = window.clone().find(is_missing) else { return };
+        // Half a window at once: one question for many blocks costs little more than for one.
+        if window.end < beyond && first - window.start > (window.end - window.start) / 2 {
+            return;
+        }
+        let missing: Vec<u64> = (first..window.end).filter(is_missing).collect();
+        for run in missing.chunk_by(|a, b| a + 1 == *b).filter(|run| run.len() > 1) {
+            self.source.expect(path, version, run[0]..run[run.len() - 1] + 1, Urgency::Ahead);
+        }
+        for next in missing {
+            drop(self.fetch_block(path, version, BlockIndex(next), Urgency::Ahead));
+        }
+    }
+
+    /// Whether a block is neither here nor on its way.
+    fn is_missing(&self, path: &FilePath, version: Version, index: BlockIndex) -> bool {
+        self.kept.block(path, version, index).is_none()
+            && !self.blocks.is_under_way(&(path.clone(), version, index))
+    }
+
+    /// Small files are likely to be wanted by whoever asks this node for others beside them.
+    fn note_small_file(&self, path: &FilePath, version: Version) {
+        if self.limits.has_children
+            && version.size <= BLOCK_BYTES
+            && let Some((parent, name)) = path.split()
+            && let Some(directory) = self.kept.peek_directory(&parent)
+        {
+            directory.learn_small_file(name, version);
         }
     }
 

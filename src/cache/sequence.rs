@@ -11,11 +11,15 @@ use crate::file::{BlockIndex, FilePath, Version};
 
 /// Files whose readers are followed: 256.
 const FOLLOWED_MAX: usize = 256;
-/// Blocks read ahead at first, once two blocks were read in a row: 4. On slow storage waiting for the next block
-/// costs more than a block too many.
+/// Blocks read ahead at first, once three blocks were read in a row: 4. Not two: a single read of the kernel's that does
+/// not begin at a block's start touches two, and page faults in a library are such reads. On slow storage
+/// waiting for the next block costs more than a block too many.
 const WINDOW_MIN: u64 = 4;
 /// Blocks read ahead at most: 32, that is 4 MiB, one Lustre request or two milliseconds at 2 GB/s.
 const WINDOW_MAX: u64 = 32;
+
+/// Stands for a window while only two blocks were read in a row.
+const TWO_IN_A_ROW: u64 = 1;
 
 /// The last place each of the followed files was read at.
 pub(super) struct Sequences(Cache<(FilePath, Version), Arc<AtomicU64>>);
@@ -25,7 +29,7 @@ impl Sequences {
         Sequences(Cache::new(FOLLOWED_MAX))
     }
 
-    /// Notes that block `index` is read, and returns the blocks to read ahead: none until two blocks were
+    /// Notes that block `index` is read, and returns the blocks to read ahead: none until three blocks were
     /// read in a row, then twice as many each time.
     pub(super) fn observe(
         &self,
@@ -44,8 +48,16 @@ impl Sequences {
             return none;
         }
         let follows = index.0 == last + 1;
-        let window = if follows { (window * 2).clamp(WINDOW_MIN, WINDOW_MAX) } else { 0 };
+        let window = match (follows, window) {
+            (false, _) => 0,
+            (true, 0) => TWO_IN_A_ROW,
+            (true, TWO_IN_A_ROW) => WINDOW_MIN,
+            (true, window) => (window * 2).min(WINDOW_MAX),
+        };
         state.store(pack(index.0, window), Ordering::Relaxed);
+        if window == TWO_IN_A_ROW {
+            return none;
+        }
         index.0 + 1..index.0 + 1 + window
     }
 }
@@ -74,11 +86,13 @@ mod tests {
         };
         let cases = [
             (0, 0),  // the first look at a file says nothing
-            (1, 4),  // two in a row
-            (1, 0),  // the same block again: already done
-            (2, 8),  // the window doubles
+            (1, 0),  // two in a row may be one read of the kernel's
+            (2, 4),  // three are not
+            (2, 0),  // the same block again: already done
+            (3, 8),  // the window doubles
             (9, 0),  // a jump
-            (10, 4), // begins anew
+            (10, 0), // begins anew
+            (11, 4),
         ];
         for (index, want) in cases {
             assert_eq!(observe(index), want, "block {index}");

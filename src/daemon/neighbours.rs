@@ -54,7 +54,10 @@ impl Neighbours {
         let views = settings.views.iter().map(PathBuf::as_path);
         let identity = Identity::derive(&key(estate)?, &cluster.job, views, fabric);
         let shape = Shape::chosen(cluster.n_nodes(), settings.shards, settings.fan_out);
-        let runtime = WireRuntime::start()?;
+        let runtime = match cluster.nodes_here {
+            0 | 1 => WireRuntime::start()?,
+            _ => WireRuntime::start_small()?,
+        };
         let gathering =
             estate.job_key.is_none().then(|| Gathering::new(settings, &cluster, &shape, recorder));
         Ok(Some(Neighbours { cluster, shape, identity, recorder, gathering, server: None, runtime }))

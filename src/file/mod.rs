@@ -18,4 +18,6 @@ pub use block::{BLOCK_BYTES, Block, BlockIndex, Passing};
 pub use error::FetchError;
 pub use listing::{Listing, ListingEntry, NAMES_MAX};
 pub use path::{FilePath, NAME_BYTES_MAX, ViewId};
-pub use source::{Answer, Change, Changes, Fetch, FileSystemUsage, Origin, Source, Urgency, ready};
+pub use source::{
+    Answer, Change, Changes, Fetch, FileSystemUsage, Origin, SmallFile, Source, Urgency, ready,
+};

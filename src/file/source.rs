@@ -66,6 +66,17 @@ pub struct FileSystemUsage {
     pub name_bytes_max: u32,
 }
 
+/// A file of one block, whole.
+#[derive(Debug, Clone)]
+pub struct SmallFile {
+    /// Where it is.
+    pub path: FilePath,
+    /// The version it is of.
+    pub version: Version,
+    /// All of it.
+    pub block: Arc<Block>,
+}
+
 /// Whoever can answer questions about the files of the views.
 ///
 /// # Errors
@@ -90,6 +101,20 @@ pub trait Source: Send + Sync + 'static {
         index: BlockIndex,
         urgency: Urgency,
     ) -> Fetch<Arc<Block>>;
+
+    /// Each of these blocks is about to be asked for: whoever gets them from afar may do so in one question.
+    fn expect(&self, _path: &FilePath, _version: Version, _blocks: Range<u64>, _urgency: Urgency) {}
+
+    /// `listing`, which is that of the directory at `path`, with every attribute that is known by now.
+    fn told(&self, _path: &FilePath, listing: Arc<Listing>) -> Arc<Listing> {
+        listing
+    }
+
+    /// Small files in `directory` whose content was read here, in the order in which it was, without the first
+    /// `known`; and how many there have been.
+    fn small_files(&self, _directory: &FilePath, known: usize) -> (Vec<SmallFile>, usize) {
+        (Vec::new(), known)
+    }
 
     /// The figures of `statfs`.
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage>;

@@ -6,6 +6,7 @@
 //!
 //! Not here: which route (`upstream`), connections (`links`), keeping answers (`cache`).
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +15,19 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
+use super::coming::{Expected, RidingFiles};
 use super::links::{Asking, Links, Way};
-use super::shape::{Shape, Shard};
+use super::shape::{STRIPE_BLOCKS, Shape, Shard};
 use super::upstream::{Event, Upstream};
 use crate::cluster::NodeRank;
 use crate::file::{
     Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin, Source,
-    Urgency, Version, ViewId,
+    Urgency, Version, ViewId, task,
 };
 use crate::profile::recorder::{Counter, Recorder};
-use crate::wire::{AskError, Carrier, Question, Refusal, Reply};
+use crate::wire::{AskError, BlockRange, Carrier, Question, Refusal, Reply};
 
 /// Listings kept that came along with others until somebody asks for them: 512, at most as many as ride along with
 /// some dozens of answers.
@@ -94,6 +96,8 @@ struct Inner {
     riding: Cache<FilePath, Arc<Listing>>,
     /// How often those were forgotten.
     generation: AtomicU64,
+    files: RidingFiles,
+    expected: Expected,
     recorder: Recorder,
 }
 
@@ -122,6 +126,8 @@ impl Tree {
             through,
             riding,
             generation: AtomicU64::new(0),
+            files: RidingFiles::new(),
+            expected: Expected::default(),
             recorder,
         }))
     }
@@ -282,6 +288,10 @@ impl Inner {
         path: &FilePath,
         stale: Version,
     ) -> Option<Result<Answer<Arc<Entry>>, FetchError>> {
+        // One that came along earlier may still tell the version that is gone.
+        if let Some((directory, _)) = path.split() {
+            self.riding.remove(&directory);
+        }
         let question = Question::EntryAfter { path: path.clone(), stale };
         self.ask(self.shape.shard_of_entry(path), question, Self::take_entry).await
     }
@@ -308,8 +318,56 @@ impl Inner {
     fn take_block(&self, reply: Reply) -> Option<Arc<Block>> {
         match reply {
             Reply::Block(block) => Some(block),
+            Reply::BlockAndFiles { block, riding } => {
+                self.files.take(riding);
+                Some(block)
+            }
             _ => None,
         }
+    }
+
+    /// A block that came along with another, or is on its way with others.
+    async fn block_at_hand(
+        &self,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+    ) -> Option<Arc<Block>> {
+        if index == BlockIndex(0)
+            && let Some(block) = self.files.remove(path, version)
+        {
+            return Some(block);
+        }
+        // Whoever brings them may give up: then this block is asked for by itself.
+        self.expected.take(&(path.clone(), version, index))?.await.ok()
+    }
+
+    /// Asks for several blocks in one question, if it is known whom to ask.
+    fn expect(self: &Arc<Self>, path: &FilePath, version: Version, blocks: Range<u64>, urgency: Urgency) {
+        let is_through = self.through.get(path.view().position()).and_then(OnceCell::get) == Some(&true);
+        let shard = self.shape.shard_of_block(path, BlockIndex(blocks.start));
+        let stripe_end = (blocks.start / STRIPE_BLOCKS + 1) * STRIPE_BLOCKS;
+        let blocks = blocks.start..blocks.end.min(stripe_end);
+        let Some(Way::Peer(asking)) = is_through.then(|| self.links.way_now(shard)).flatten() else { return };
+        let Some((first, senders)) = self.expected.begin(path, version, blocks) else { return };
+        let count = u32::try_from(senders.len()).expect("at most a stripe");
+        let range = BlockRange { path: path.clone(), version, first, count, urgency };
+        let inner = self.clone();
+        task::spawn(async move { inner.bring(asking, range, senders).await });
+    }
+
+    /// Hands out the blocks of `range` as they arrive. What goes wrong here is found again, and dealt with, by those
+    /// who then ask for their block alone.
+    async fn bring(&self, mut asking: Asking, range: BlockRange, senders: Vec<oneshot::Sender<Arc<Block>>>) {
+        let (path, version, first) = (range.path.clone(), range.version, range.first);
+        let count = senders.len() as u64;
+        let mut stream = asking.peer.clone().ask_blocks(range);
+        for sender in senders {
+            let Some(Some(Ok(block))) = unless_given_up(&mut asking, stream.next()).await else { break };
+            // Whoever waits goes on right here.
+            drop(sender.send(block));
+        }
+        self.expected.end(&path, version, first.0..first.0 + count);
     }
 
     fn take_usage(&self, reply: Reply) -> Option<FileSystemUsage> {
@@ -376,6 +434,9 @@ impl Source for Tree {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
             if inner.goes_through(path.view()).await? {
+                if let Some(value) = inner.block_at_hand(&path, version, index).await {
+                    return Ok(Answer { value, origin: Origin::Parent });
+                }
                 let shard = inner.shape.shard_of_block(&path, index);
                 let question = Question::Block { path: path.clone(), version, index, urgency };
                 let result = match inner.ask(shard, question, Inner::take_block).await {
@@ -390,6 +451,10 @@ impl Source for Tree {
             }
             inner.storage.block(&path, version, index, urgency).await
         })
+    }
+
+    fn expect(&self, path: &FilePath, version: Version, blocks: Range<u64>, urgency: Urgency) {
+        self.0.expect(path, version, blocks, urgency);
     }
 
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {

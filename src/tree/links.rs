@@ -127,7 +127,8 @@ impl Links {
         matches!(self.lock().upstream.route(shard), Route::Storage)
     }
 
-    fn way_now(&self, shard: Shard) -> Option<Way> {
+    /// Whom to ask, if that can be told at once.
+    pub(super) fn way_now(&self, shard: Shard) -> Option<Way> {
         let state = self.lock();
         match state.upstream.route(shard) {
             Route::Storage => Some(Way::Storage),

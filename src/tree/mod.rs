@@ -8,6 +8,7 @@
 //! Not here: carrying questions, what is known already (`cache`), asking storage (`storage`).
 
 mod asking;
+mod coming;
 mod hash;
 mod links;
 mod peers;

@@ -22,7 +22,7 @@ pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
 pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
-    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, FetchError, FileKind, FilePath,
+    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FileKind, FilePath,
     FileSystemUsage, Listing, Origin, Passing, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
@@ -213,9 +213,7 @@ impl View {
             }
             let mut pieces = Vec::with_capacity(2);
             let mut at = offset;
-            while at < end {
-                let index = BlockIndex::holding(at);
-                let fetch = inner.source.block(&path, version, index, Urgency::Demand);
+            for (index, fetch) in inner.ask_blocks(&path, version, offset..end) {
                 let block = match inner.counted(fetch.await) {
                     Err(FetchError::Stale) => return inner.lost(&path),
                     other => other?,
@@ -325,6 +323,24 @@ fn fails<T: Send + 'static>(error: FetchError) -> Reply<T> {
 }
 
 impl Inner {
+    /// Asks for all blocks that hold these bytes before any of them is waited for.
+    fn ask_blocks(
+        &self,
+        path: &FilePath,
+        version: Version,
+        bytes: Range<u64>,
+    ) -> Vec<(BlockIndex, Fetch<Arc<Block>>)> {
+        if bytes.is_empty() {
+            return Vec::new();
+        }
+        let blocks = BlockIndex::holding(bytes.start).0..BlockIndex::holding(bytes.end - 1).0 + 1;
+        if blocks.end - blocks.start > 1 {
+            self.source.expect(path, version, blocks.clone(), Urgency::Demand);
+        }
+        let ask = |index| (index, self.source.block(path, version, index, Urgency::Demand));
+        blocks.map(BlockIndex).map(ask).collect()
+    }
+
     fn read_here(
         &self,
         path: &FilePath,

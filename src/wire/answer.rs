@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{CONTENT_RANGE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::codec::{self, Hello};
 use super::frames;
@@ -26,7 +26,9 @@ use super::limits::{BLOCKS_AHEAD_MAX, HEARTBEAT_INTERVAL, RECORD_BYTES_MAX, RIDI
 use super::question::{BlockRange, Question, Refusal};
 use super::server::{Child, Shared};
 use crate::cluster::NodeRank;
-use crate::file::{Block, BlockIndex, FetchError, FileKind, FilePath, Listing, Source};
+use crate::file::{
+    BLOCK_BYTES, Block, BlockIndex, FetchError, FileKind, FilePath, Listing, SmallFile, Source,
+};
 use crate::profile::recorder::Counter;
 
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
@@ -97,7 +99,8 @@ async fn answer_question(
             match source.listing(&path, urgency).await {
                 Ok(answer) => {
                     let riding = riding(source, &path, &answer.value);
-                    Ok(codec::encode_listing(&path, &answer.value, &riding).ok_or(Refusal::TooLarge)?)
+                    let listing = source.told(&path, answer.value);
+                    Ok(codec::encode_listing(&path, &listing, &riding).ok_or(Refusal::TooLarge)?)
                 }
                 Err(error) => Err(error),
             }
@@ -137,7 +140,7 @@ pub(super) fn riding(
             if bytes > RIDING_BYTES_MAX {
                 return found;
             }
-            found.push((below.clone(), listing.clone()));
+            found.push((below.clone(), source.told(&below, listing.clone())));
             looked_at.push_back((below, listing));
         }
     }
@@ -151,14 +154,14 @@ fn is_directory(row: &crate::file::ListingEntry) -> bool {
 
 async fn answer_blocks(
     shared: &Arc<Shared>,
-    child: &Child,
+    child: &Arc<Child>,
     range: BlockRange,
     question: OwnedSemaphorePermit,
 ) -> Result<Answer, Refusal> {
     within(shared.serving.views, &range.path)?;
     let last = range.first.0.saturating_add(u64::from(range.count - 1));
     let shown = HeaderValue::try_from(format!("blocks {}-{last}/*", range.first.0));
-    let mut blocks = Blocks::new(shared.clone(), child.blocks.clone(), range, question);
+    let mut blocks = Blocks::new(shared.clone(), child.clone(), range, question);
     // The first block goes out in one piece with the head.
     poll_fn(|context| blocks.poll_first(context)).await;
     let mut answer = Response::new(blocks.boxed_unsync());
@@ -256,6 +259,15 @@ impl AsRef<[u8]> for InHand {
     }
 }
 
+/// The content of a file that rides along.
+struct Riding(Arc<Block>);
+
+impl AsRef<[u8]> for Riding {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A block that was asked for.
 enum Slot {
     Waiting(Pin<Box<dyn Future<Output = Result<InHand, FetchError>> + Send>>),
@@ -265,8 +277,10 @@ enum Slot {
 /// Blocks on their way out, in order; a few are fetched side by side.
 struct Blocks {
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
+    child: Arc<Child>,
     range: BlockRange,
+    /// Small files that go out after the blocks, in pieces; `None` until the last block has.
+    riding: Option<VecDeque<Bytes>>,
     /// How many have been asked for.
     begun: u32,
     /// The front one goes out next.
@@ -279,12 +293,12 @@ struct Blocks {
 impl Blocks {
     fn new(
         shared: Arc<Shared>,
-        room: Arc<Semaphore>,
+        child: Arc<Child>,
         range: BlockRange,
         question: OwnedSemaphorePermit,
     ) -> Self {
         let fetching = VecDeque::with_capacity(BLOCKS_AHEAD_MAX);
-        Blocks { shared, room, range, begun: 0, fetching, rest: None, _question: question }
+        Blocks { shared, child, range, riding: None, begun: 0, fetching, rest: None, _question: question }
     }
 
     fn fetch_next(&mut self) {
@@ -292,7 +306,7 @@ impl Blocks {
         self.begun += 1;
         let bytes = index.range(self.range.version.size);
         let bytes = u32::try_from(bytes.end - bytes.start).expect("a block is small");
-        let (shared, room, range) = (self.shared.clone(), self.room.clone(), self.range.clone());
+        let (shared, room, range) = (self.shared.clone(), self.child.blocks.clone(), self.range.clone());
         self.fetching.push_back(Slot::Waiting(Box::pin(async move {
             let permit = match room.clone().try_acquire_many_owned(bytes) {
                 Ok(permit) => permit,
@@ -322,6 +336,25 @@ impl Blocks {
         }
     }
 
+    /// What goes out after the last block.
+    fn next_riding(&mut self) -> Option<Bytes> {
+        let (source, range) = (&self.shared.serving.source, &self.range);
+        let pieces = self.riding.get_or_insert_with(|| {
+            let is_small = range.version.size <= BLOCK_BYTES;
+            let files = match is_small {
+                true => self.child.riding(&**source, &range.path, range.version),
+                false => Vec::new(),
+            };
+            let in_pieces = |file: SmallFile| {
+                let name = file.path.split().map_or(&b""[..], |(_, name)| name);
+                let head = Bytes::from(frames::head_of_file(name, &file));
+                [head, Bytes::from_owner(Riding(file.block))]
+            };
+            files.into_iter().flat_map(in_pieces).filter(|piece| !piece.is_empty()).collect()
+        });
+        pieces.pop_front()
+    }
+
     /// Ready when the front block is.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.poll_fetching(context);
@@ -345,7 +378,7 @@ impl Body for Blocks {
         }
         ready!(self.poll_first(context));
         let bytes = match self.fetching.pop_front() {
-            None => return Poll::Ready(None),
+            None => return Poll::Ready(self.next_riding().map(|bytes| Ok(Frame::data(bytes)))),
             Some(Slot::Ready(Ok(in_hand))) => {
                 let head = Bytes::copy_from_slice(&frames::head_of_block(&in_hand.block));
                 if !in_hand.block.is_empty() {
@@ -357,6 +390,7 @@ impl Body for Blocks {
                 // Nothing follows what storage said.
                 self.fetching.clear();
                 self.begun = self.range.count;
+                self.riding = Some(VecDeque::new());
                 Bytes::from(frames::error_frame(&error))
             }
             Some(Slot::Waiting(_)) => unreachable!("the front one is ready"),

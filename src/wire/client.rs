@@ -42,7 +42,7 @@ use super::question::{
 };
 use super::runtime::WireRuntime;
 use crate::cluster::NodeRank;
-use crate::file::Block;
+use crate::file::{Block, SmallFile};
 use crate::profile::recorder::{Counter, Recorder};
 
 /// Where a node may listen, in the order in which to try.
@@ -337,23 +337,26 @@ impl Connections {
 
     async fn ask_block(&self, range: BlockRange) -> Result<Reply, AskError> {
         let (blocks, mut receiver) = mpsc::channel(1);
-        self.fetch_blocks(range, &blocks).await?;
+        let riding = self.fetch_blocks(range, &blocks).await?;
         match receiver.try_recv() {
-            Ok(block) => block.map(Reply::Block),
+            Ok(block) => block.map(|block| Reply::BlockAndFiles { block, riding }),
             Err(_) => Err(AskError::Corrupt),
         }
     }
 
-    /// Asks for blocks and passes each on as it arrives.
+    /// Asks for blocks and passes each on as it arrives; gives the small files that came along.
     async fn fetch_blocks(
         &self,
         range: BlockRange,
         blocks: &mpsc::Sender<Result<Arc<Block>, AskError>>,
-    ) -> Result<(), AskError> {
+    ) -> Result<Vec<SmallFile>, AskError> {
         if !(1..=BLOCKS_PER_QUESTION_MAX).contains(&range.count) {
             return Err(self.too_large());
         }
         let mut frames = Frames::expecting(range.version, range.first, range.count);
+        if let Some((directory, _)) = range.path.split() {
+            frames = frames.with_files_of(directory);
+        }
         let _slot = self.slot().await;
         let (answer, sender) = self.send(&Head::Blocks(range), Bytes::new()).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
@@ -365,7 +368,7 @@ impl Connections {
             let mut rest = &bytes[..];
             while let Some(block) = frames.next(&mut rest)? {
                 if blocks.send(Ok(block)).await.is_err() {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
             }
         }
@@ -373,7 +376,8 @@ impl Connections {
         if !matches!(outcome, Err(AskError::Corrupt)) {
             self.keep(sender);
         }
-        outcome
+        outcome?;
+        Ok(frames.into_riding())
     }
 
     /// A place among the questions under way.

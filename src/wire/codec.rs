@@ -156,7 +156,7 @@ pub fn is_relative_path(bytes: &[u8]) -> bool {
 }
 
 /// Whether these bytes can be a name within a directory, `.` and `..` left out.
-fn is_name(bytes: &[u8]) -> bool {
+pub(super) fn is_name(bytes: &[u8]) -> bool {
     let length = (1..=NAME_BYTES_MAX).contains(&bytes.len());
     length && bytes != b"." && bytes != b".." && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'))
 }

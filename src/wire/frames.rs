@@ -1,7 +1,9 @@
 //! Blocks in the body of an answer: each with its length and checksum, one after the other.
 //!
 //! A frame is `kind (1 byte), zero (3), length (4), checksum (8), bytes`, numbers big-endian. Kind 0 is a block,
-//! kind 1 what storage said instead; nothing follows that. The checksum is XXH3 of the bytes, 64 bits; a block's is
+//! kind 1 what storage said instead; nothing follows that. Kind 2 is a whole small file of the same directory, after the last
+//! block: its bytes are preceded by `checksum of name and version (8), length of the name (2), length of the version (2),
+//! name, version`, which the checksum in the frame's head does not cover. The checksum is XXH3 of the bytes, 64 bits; a block's is
 //! the one made where storage was read.
 //!
 //! Invariant: a block is handed out only with exactly the length that file and version give it, and if its
@@ -14,15 +16,18 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::codec::{decode_error, encode_error};
+use super::codec::{decode_error, encode_error, is_name};
+use super::head::{version_of, version_tag};
+use super::limits::{NAME_BYTES_MAX, SMALL_FILES_BYTES_MAX};
 use super::question::AskError;
-use crate::file::{Block, BlockIndex, FetchError, Version};
+use crate::file::{BLOCK_BYTES, Block, BlockIndex, FetchError, FilePath, SmallFile, Version};
 
 /// Bytes before a frame's own.
 pub const FRAME_HEAD_BYTES: usize = 16;
 
 const BLOCK: u8 = 0;
 const ERROR: u8 = 1;
+const RIDING: u8 = 2;
 
 /// Bytes of an error in a frame at most.
 const ERROR_BYTES_MAX: usize = 64;
@@ -36,6 +41,36 @@ pub fn head_of_block(block: &Block) -> [u8; FRAME_HEAD_BYTES] {
 pub fn error_frame(error: &FetchError) -> Vec<u8> {
     let body = encode_error(error);
     [&head(ERROR, body.len(), xxh3_64(&body))[..], &body].concat()
+}
+
+/// What comes before the bytes of `file`, which rides along.
+pub fn head_of_file(name: &[u8], file: &SmallFile) -> Vec<u8> {
+    let tag = version_tag(&file.version);
+    let about = [name, tag.as_bytes()].concat();
+    let length =
+        |bytes: &[u8]| u16::try_from(bytes.len()).expect("names and versions are short").to_be_bytes();
+    let prefix =
+        [&xxh3_64(&about).to_be_bytes()[..], &length(name), &length(tag.as_bytes()), &about].concat();
+    let head = head(RIDING, prefix.len() + file.block.len(), file.block.checksum());
+    [&head[..], &prefix].concat()
+}
+
+/// Undoes [`head_of_file`] for a file in `directory`; `body` begins after the frame's head.
+fn file_of(directory: &FilePath, body: &[u8], checksum: u64) -> Option<SmallFile> {
+    let (about_checksum, rest) = body.split_first_chunk::<8>()?;
+    let (name_length, rest) = rest.split_first_chunk::<2>()?;
+    let (tag_length, rest) = rest.split_first_chunk::<2>()?;
+    let name_length = usize::from(u16::from_be_bytes(*name_length));
+    let about_length = name_length + usize::from(u16::from_be_bytes(*tag_length));
+    let (about, content) = rest.split_at_checked(about_length)?;
+    let (name, tag) = about.split_at(name_length);
+    let version = version_of(std::str::from_utf8(tag).ok()?)?;
+    let is_whole = version.size == content.len() as u64 && version.size <= BLOCK_BYTES;
+    if xxh3_64(about) != u64::from_be_bytes(*about_checksum) || !is_name(name) || !is_whole {
+        return None;
+    }
+    let block = Arc::new(Block::received(content.to_vec(), checksum)?);
+    Some(SmallFile { path: directory.join(name), version, block })
 }
 
 fn head(kind: u8, length: usize, checksum: u64) -> [u8; FRAME_HEAD_BYTES] {
@@ -58,9 +93,27 @@ pub struct Frames {
     body: Vec<u8>,
     /// What storage said instead of the rest.
     said: Option<FetchError>,
+    /// Where the files that ride along are; `None` if none may.
+    beside: Option<FilePath>,
+    riding: Vec<SmallFile>,
+    riding_bytes: usize,
 }
 
+/// Bytes of a riding file's frame beyond its content: name, version and their lengths.
+const FILE_HEAD_BYTES_MAX: usize = 12 + NAME_BYTES_MAX + 128;
+
 impl Frames {
+    /// Takes files of `directory` too, after the blocks.
+    pub fn with_files_of(mut self, directory: FilePath) -> Self {
+        self.beside = Some(directory);
+        self
+    }
+
+    /// The files that came along.
+    pub fn into_riding(self) -> Vec<SmallFile> {
+        self.riding
+    }
+
     /// For `count` blocks from `first` of a file of this version.
     pub fn expecting(version: Version, first: BlockIndex, count: u32) -> Self {
         let length = |offset: u32| {
@@ -74,6 +127,9 @@ impl Frames {
             frame: None,
             body: Vec::new(),
             said: None,
+            beside: None,
+            riding: Vec::new(),
+            riding_bytes: 0,
         }
     }
 
@@ -103,6 +159,11 @@ impl Frames {
                     Ok(error) if xxh3_64(&body) == checksum => self.said = Some(error),
                     _ => return Err(AskError::Corrupt),
                 }
+                continue;
+            }
+            if kind == RIDING {
+                let directory = self.beside.as_ref().ok_or(AskError::Corrupt)?;
+                self.riding.push(file_of(directory, &body, checksum).ok_or(AskError::Corrupt)?);
                 continue;
             }
             return Block::received(body, checksum)
@@ -138,6 +199,16 @@ impl Frames {
         self.head_filled = 0;
         let [kind, 0, 0, 0, l0, l1, l2, l3, checksum @ ..] = self.head else { return Err(AskError::Corrupt) };
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        if kind == RIDING {
+            self.riding_bytes = self.riding_bytes.saturating_add(length);
+            let fits = length <= BLOCK_BYTES as usize + FILE_HEAD_BYTES_MAX
+                && self.riding_bytes <= 2 * SMALL_FILES_BYTES_MAX;
+            if !fits || !self.expected.is_empty() || self.beside.is_none() {
+                return Err(AskError::Corrupt);
+            }
+            self.frame = Some((kind, length, u64::from_be_bytes(checksum)));
+            return Ok(());
+        }
         // Not more may come than was asked for, not even an error.
         let expected = self.expected.pop_front().ok_or(AskError::Corrupt)?;
         match kind {

@@ -230,7 +230,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// A version as an entity tag.
-fn version_tag(version: &Version) -> String {
+pub(super) fn version_tag(version: &Version) -> String {
     let Version { size, modified, changed, inode } = version;
     format!(
         "\"{size}.{}.{}.{}.{}.{inode}\"",
@@ -238,7 +238,7 @@ fn version_tag(version: &Version) -> String {
     )
 }
 
-fn version_of(tag: &str) -> Option<Version> {
+pub(super) fn version_of(tag: &str) -> Option<Version> {
     let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
     let mut parts = tag.split('.');
     let mut time = || {

@@ -25,6 +25,13 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// somebody waits for.
 pub const RIDING_BYTES_MAX: usize = 128 * 1024;
 
+/// Bytes of small files that ride along with a block: 256 KiB, some dozen modules. They delay nobody but the one who
+/// asked, by a tenth of a millisecond.
+pub const SMALL_FILES_BYTES_MAX: usize = 256 * 1024;
+
+/// Files that a child is known to have: 16,384, some 256 KiB. Beyond it the list begins anew, and a file may ride twice.
+pub const GIVEN_FILES_MAX: usize = 16_384;
+
 /// Bytes of any other answer but blocks: 64 KiB; an entry with its target takes at most some 4 KiB.
 pub const SMALL_BYTES_MAX: usize = 64 * 1024;
 

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::cluster::NodeRank;
 use crate::file::{
-    Block, BlockIndex, Entry, FetchError, FilePath, FileSystemUsage, Listing, Urgency, Version, ViewId,
+    Block, BlockIndex, Entry, FetchError, FilePath, FileSystemUsage, Listing, SmallFile, Urgency, Version,
+    ViewId,
 };
 
 /// What one node asks another.
@@ -74,6 +75,13 @@ pub enum Reply {
     },
     /// To [`Question::Block`].
     Block(Arc<Block>),
+    /// To [`Question::Block`], with files beside the one asked for that are likely to be asked for next.
+    BlockAndFiles {
+        /// The block asked for.
+        block: Arc<Block>,
+        /// Files of the same directory, whole.
+        riding: Vec<SmallFile>,
+    },
     /// To [`Question::Usage`].
     Usage(FileSystemUsage),
     /// To [`Question::Record`] and [`Question::Refresh`]: it was taken, or done.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-/// Threads: 2. One stream of TLS needs one, and the second answers meanwhile.
+/// Threads of a node that has its machine to itself: 2. One stream of TLS needs one, and the second answers meanwhile.
 const WORKERS: usize = 2;
 
 /// The threads of the wire; they end when it is dropped.
@@ -19,8 +19,21 @@ impl WireRuntime {
     /// # Errors
     /// What the kernel answers to making a thread.
     pub fn start() -> io::Result<Self> {
+        Self::with_threads(WORKERS)
+    }
+
+    /// Starts one thread: where nodes share a machine a second one only takes work from the first, which costs a
+    /// switch of threads each time.
+    ///
+    /// # Errors
+    /// What the kernel answers to making a thread.
+    pub fn start_small() -> io::Result<Self> {
+        Self::with_threads(1)
+    }
+
+    fn with_threads(threads: usize) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+            .worker_threads(threads)
             .thread_name("wire")
             .enable_all()
             .build()?;

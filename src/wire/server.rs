@@ -8,7 +8,8 @@
 //!
 //! Not here: what is answered (`answer`), who listens on which port (`cluster`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,13 +27,13 @@ use super::answer;
 use super::channel;
 use super::identity::{Fabric, Identity};
 use super::limits::{
-    BYTES_PER_CHILD_MAX, CHILDREN_MAX, CONNECTIONS_MAX, HEADERS_MAX, PROOF_TIME_MAX, QUESTIONS_PER_CHILD_MAX,
-    SERVER_BUFFER_BYTES_MAX, UNPROVEN_MAX,
+    BYTES_PER_CHILD_MAX, CHILDREN_MAX, CONNECTIONS_MAX, GIVEN_FILES_MAX, HEADERS_MAX, PROOF_TIME_MAX,
+    QUESTIONS_PER_CHILD_MAX, SERVER_BUFFER_BYTES_MAX, SMALL_FILES_BYTES_MAX, UNPROVEN_MAX,
 };
 use super::question::AbortOnDrop;
 use super::runtime::WireRuntime;
 use crate::cluster::NodeRank;
-use crate::file::Source;
+use crate::file::{FilePath, SmallFile, Source, Version};
 use crate::profile::recorder::{Counter, Recorder};
 
 /// Takes the record of a node beneath: who sent it, and its bytes.
@@ -80,6 +81,56 @@ pub(super) struct Child {
     pub(super) questions: Arc<Semaphore>,
     /// In bytes.
     pub(super) blocks: Arc<Semaphore>,
+    given: Mutex<Given>,
+}
+
+/// The small files that a child has been given, or has asked for.
+#[derive(Default)]
+struct Given {
+    /// Hashes of path and version.
+    files: HashSet<u64>,
+    /// How many of the small files of a directory have been looked at.
+    looked_at: HashMap<FilePath, usize>,
+}
+
+impl Child {
+    /// Small files beside the one at `path` that this child has not been given yet, as many as may ride along.
+    ///
+    /// This node has read them for somebody of the same job, who then went on to the file that is asked for now.
+    pub(super) fn riding(&self, source: &dyn Source, path: &FilePath, version: Version) -> Vec<SmallFile> {
+        let Some((directory, _)) = path.split() else { return Vec::new() };
+        let mut given = lock(&self.given);
+        if given.files.len() > GIVEN_FILES_MAX || given.looked_at.len() > GIVEN_FILES_MAX {
+            *given = Given::default();
+        }
+        given.files.insert(hash_of(path, version));
+        let known = given.looked_at.get(&directory).copied().unwrap_or(0);
+        let (files, mut upto) = source.small_files(&directory, known);
+        let (mut riding, mut bytes) = (Vec::new(), 0);
+        let count = files.len();
+        for (at, file) in files.into_iter().enumerate() {
+            let hash = hash_of(&file.path, file.version);
+            if given.files.contains(&hash) {
+                continue;
+            }
+            bytes += file.block.len();
+            if bytes > SMALL_FILES_BYTES_MAX {
+                // The rest rides along with the next one; those dropped meanwhile are counted again, harmlessly.
+                upto -= count - at;
+                break;
+            }
+            given.files.insert(hash);
+            riding.push(file);
+        }
+        given.looked_at.insert(directory, upto);
+        riding
+    }
+}
+
+fn hash_of(path: &FilePath, version: Version) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (path, version).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Server {
@@ -134,6 +185,7 @@ impl Shared {
         let child = Arc::new(Child {
             questions: Arc::new(Semaphore::new(QUESTIONS_PER_CHILD_MAX)),
             blocks: Arc::new(Semaphore::new(BYTES_PER_CHILD_MAX)),
+            given: Mutex::default(),
         });
         children.insert(rank, child.clone());
         Some(child)

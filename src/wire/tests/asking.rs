@@ -29,7 +29,7 @@ fn every_question_is_answered_as_the_source_answers_it() {
         for index in [0, 3, 4].map(BlockIndex) {
             let (path, version) = (at("lib/a"), version());
             let question = Question::Block { path, version, index, urgency: Urgency::Demand };
-            let Ok(Reply::Block(block)) = wait(peer.ask(question)) else { panic!("no block") };
+            let Ok(Reply::BlockAndFiles { block, .. }) = wait(peer.ask(question)) else { panic!("no block") };
             assert_eq!(block[..], content(index, FILE_BYTES)[..]);
         }
         let Ok(Reply::Usage(usage)) = wait(peer.ask(Question::Usage(ViewId::new(0)))) else {
