@@ -4,7 +4,7 @@
 //! speed and without daemons that have no mount.
 
 use crate::ground::rows::Statistic::{Max, Median, P25};
-use crate::ground::rows::Wanted::{AtLeast, AtMost, Nothing};
+use crate::ground::rows::Wanted::{AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
 use crate::{content, import, libraries, resources};
 
@@ -75,10 +75,10 @@ pub const ROWS: &[Row] = &[
         "ratio", Nothing, Median),
     row(("libraries", "libraries_time"), "the same: module import time of the slowest node",
         "s", Nothing, P25),
-    row(("kills", "kills_wrong"), "daemons killed -9 during W: tasks that failed",
-        "tasks", AtMost(0.0, Some(0.0)), Max),
+    row(("kills", "kills_wrong"), "daemons killed -9 during W: runs that failed",
+        "runs", AtMost(0.0, Some(0.0)), Max),
     row(("kills", "kills_slowest"), "the same: the longest run, the usual one beside it",
-        "s", AtLeast(0.0), Max),
+        "s", Nothing, Max),
 ];
 
 /// The table.
