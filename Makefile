@@ -21,9 +21,10 @@ lint: ## format and clippy, as CI demands them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: ## measure against native, into docs/benchmarks; takes a while; ROWS=warm for some rows
+bench: ## measure one node and many, into docs/benchmarks; takes a while; ROWS=warm MANY=cpu for some rows, `-` for none
 	cargo build --release --locked --example stand_in
-	cargo bench --locked --bench one_node -- $(ROWS)
+	[ "$(ROWS)" = - ] || cargo bench --locked --bench one_node -- $(ROWS)
+	[ "$(MANY)" = - ] || cargo bench --locked --bench many_nodes -- $(MANY)
 
 scale: ## simulate imports on 1 to 100,000 nodes, into docs/benchmarks; under a minute
 	cargo bench --locked --bench scale

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use crate::ground::rows::Figure;
 use crate::ground::{Ground, requests_total, run, run_report, text};
-use crate::rows::Figure;
 
 /// Processes at once in the row of that name.
 const AT_ONCE: usize = 32;

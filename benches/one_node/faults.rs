@@ -9,9 +9,9 @@ use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::ground::processes::{DAEMON, Process, processes};
+use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, run, text, wait_for};
-use crate::memory::{DAEMON, Process, processes};
-use crate::rows::Figure;
 
 /// How often the daemon is killed in each row.
 const KILLS: usize = 20;

@@ -5,17 +5,17 @@
 //! of some rows leaves the other rows of those files as they were.
 //!
 //! `rows` says what is measured and what it must reach; `speed`, `calls`, `memory` and `faults` measure it; `inside`
-//! is the part that runs within the view; `ground` holds what all of them need; `report` writes.
+//! is the part that runs within the view; `benches/ground` holds what all benchmarks need, and writes.
 //!
 //!     cargo bench --bench one_node -- --list
 //!     cargo bench --bench one_node -- warm cold-200us --pairs 15
 
 mod calls;
 mod faults;
+#[path = "../ground/mod.rs"]
 mod ground;
 mod inside;
 mod memory;
-mod report;
 mod rows;
 mod speed;
 #[path = "../../tests/stand_in/client.rs"]
@@ -27,7 +27,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::ground::Ground;
-use crate::rows::{MEASUREMENTS, Measurement};
+use crate::ground::report::Report;
+use crate::ground::rows::Measurement;
+use crate::rows::{BENCHMARK, MEASUREMENTS};
 
 /// Measure Spinney on one node against native.
 #[derive(Parser)]
@@ -65,7 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let ground = Ground::prepare(&flags.spinney, &flags.work, flags.pairs)?;
-    let mut report = report::Report::read(&flags.out, &ground)?;
+    let mut report = Report::read(&BENCHMARK, &flags.out, &ground)?;
     for measurement in chosen(&flags.names)? {
         eprintln!("one_node: {}", measurement.what);
         match (measurement.measure)(&ground) {

@@ -1,18 +1,14 @@
 //! How much memory Spinney's own processes hold, seen from outside.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::json;
 
+use crate::ground::processes::{DAEMON, HOLDER, Process, processes};
+use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, text, wait_for};
-use crate::rows::Figure;
-
-/// The hidden subcommands that the processes of a node run under.
-pub const DAEMON: &str = "daemon-process";
-const HOLDER: &str = "holder-process";
 
 /// The cache that the limits are given for.
 const CACHE: &[&str] = &["--cache-bytes", "16MiB"];
@@ -56,38 +52,4 @@ fn sum(row: &'static str, processes: &[Process]) -> anyhow::Result<Figure> {
         beside.insert(process.role.into(), json!({ "rss_mb": rss, "pss_mb": pss }));
     }
     Ok(Figure { row, samples: vec![resident], beside: beside.into() })
-}
-
-/// One of Spinney's own processes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Process {
-    /// Its number.
-    pub pid: u32,
-    /// Which it is.
-    pub role: &'static str,
-}
-
-impl Process {
-    fn figure_mb(&self, name: &str) -> anyhow::Result<f64> {
-        let all = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
-        let line = all.lines().find_map(|line| line.strip_prefix(name)).context("no such figure")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib * 1024.0 / 1e6)
-    }
-}
-
-/// The holders and daemons that are running from this program file, of whatever job.
-pub fn processes(spinney: &Path) -> HashSet<Process> {
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let mut words = command.split(|byte| *byte == 0);
-        let word = words.nth(1)?;
-        let role = [DAEMON, HOLDER].into_iter().find(|role| role.as_bytes() == word)?;
-        // By the file, not the name: somebody else's may be running meanwhile.
-        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        (exe == spinney).then_some(Process { pid, role })
-    })
-    .collect()
 }

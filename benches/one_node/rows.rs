@@ -2,70 +2,10 @@
 //!
 //! Not here: how it is measured (`speed`, `calls`, `memory`, `faults`).
 
-use serde_json::Value;
-
-use crate::ground::Ground;
+use crate::ground::rows::Statistic::{Max, Median, P25};
+use crate::ground::rows::Wanted::{AtLeast, AtMost, Nothing};
+use crate::ground::rows::{Benchmark, Measurement, Row, row};
 use crate::{calls, faults, memory, speed};
-
-/// Several rows that are measured together.
-pub struct Measurement {
-    /// What it is chosen by.
-    pub name: &'static str,
-    /// A line for people.
-    pub what: &'static str,
-    /// Does it; an error fails all its rows.
-    pub measure: fn(&Ground) -> anyhow::Result<Vec<Figure>>,
-}
-
-/// The result of one row.
-pub struct Figure {
-    /// Which row.
-    pub row: &'static str,
-    /// Each measured value, in the unit of the row.
-    pub samples: Vec<f64>,
-    /// What native did meanwhile, and other figures worth having beside it.
-    pub beside: Value,
-}
-
-/// One row of the table.
-pub struct Row {
-    /// Its name in the JSON.
-    pub id: &'static str,
-    /// The measurement it comes from.
-    pub measurement: &'static str,
-    /// What it says.
-    pub what: &'static str,
-    /// What its values are.
-    pub unit: &'static str,
-    /// What is asked of it.
-    pub wanted: Wanted,
-    /// Which of its samples are held against that.
-    pub statistic: Statistic,
-}
-
-/// What a row must reach and what it should.
-pub enum Wanted {
-    /// Small is good: must, stretch.
-    AtMost(f64, Option<f64>),
-    /// Large is good: must.
-    AtLeast(f64),
-    /// Shown only.
-    Nothing,
-}
-
-/// Which of the samples counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Statistic {
-    /// The middle one.
-    Median,
-    /// The value below which a quarter lies: noise only ever makes a run slower.
-    P25,
-    /// The worst, for what must never happen.
-    Max,
-}
-
-use Statistic::{Max, Median, P25};
-use Wanted::{AtLeast, AtMost, Nothing};
 
 /// Every measurement, cheap ones first.
 pub const MEASUREMENTS: &[Measurement] = &[
@@ -111,17 +51,6 @@ pub const MEASUREMENTS: &[Measurement] = &[
         measure: faults::during_checksums,
     },
 ];
-
-/// A row without the field names, so that the table below reads as one.
-const fn row(
-    (measurement, id): (&'static str, &'static str),
-    what: &'static str,
-    unit: &'static str,
-    wanted: Wanted,
-    statistic: Statistic,
-) -> Row {
-    Row { id, measurement, what, unit, wanted, statistic }
-}
 
 /// Every row.
 #[rustfmt::skip] // One row takes two lines: where it comes from and what it says, what is wanted.
@@ -182,44 +111,17 @@ pub const ROWS: &[Row] = &[
         "s", AtMost(1.0, Some(0.2)), Max),
 ];
 
-impl Statistic {
-    /// The sample that counts; `samples` must not be empty.
-    pub fn of(self, samples: &[f64]) -> f64 {
-        match self {
-            Median => quantile(samples, 0.5),
-            P25 => quantile(samples, 0.25),
-            Max => quantile(samples, 1.0),
-        }
-    }
-
-    /// Its name in the results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Median => "median",
-            P25 => "p25",
-            Max => "max",
-        }
-    }
-}
-
-impl Wanted {
-    /// `stretch`, `must` or `missed`; `-` where nothing is wanted.
-    pub fn verdict(&self, value: f64) -> &'static str {
-        match *self {
-            AtMost(_, Some(stretch)) if value <= stretch => "stretch",
-            AtMost(must, _) if value <= must => "must",
-            AtLeast(must) if value >= must => "must",
-            Nothing => "-",
-            _ => "missed",
-        }
-    }
-}
-
-/// The value below which `share` of the samples lie, between two samples by their distance.
-pub fn quantile(samples: &[f64], share: f64) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-    below + (above - below) * place.fract()
-}
+/// The table.
+pub const BENCHMARK: Benchmark = Benchmark {
+    file: "one-node",
+    introduction: |machine| {
+        format!(
+            "# One node\n\nWritten by `make bench`; samples, calls of each kind and the machine of each row are in \
+             [one-node.json](one-node.json).\nW is `{}` from a tree of {} entries that holds its own CPython. Ratios \
+             are Spinney's figure by native's, taken in turns.\n\n",
+            machine["import"].as_str().unwrap_or_default(),
+            machine["entries"],
+        )
+    },
+    rows: ROWS,
+};

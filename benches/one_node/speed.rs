@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::ground::rows::{Figure, quantile};
 use crate::ground::{Ground, requests_total, run, run_report, text};
-use crate::rows::{Figure, quantile};
 use crate::stand_in::{StandIn, Start};
 
 /// How the stand-in behaves in a cold row.

@@ -40,7 +40,8 @@ fn listing(bytes: &[u8]) {
 fn frames(bytes: &[u8]) {
     let [size, high, piece, bytes @ ..] = bytes else { return };
     let version = Version { size: u64::from(*size) | u64::from(*high) << 13, ..Version::default() };
-    let mut frames = Frames::expecting(version, BlockIndex(0), 3);
+    let directory = FilePath::from_relative(ViewId::new(0), b"lib");
+    let mut frames = Frames::expecting(version, BlockIndex(0), 3).with_files_of(directory);
     for mut piece in bytes.chunks(usize::from(*piece).max(1)) {
         loop {
             match frames.next(&mut piece) {

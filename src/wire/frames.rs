@@ -224,7 +224,7 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::BLOCK_BYTES;
+    use crate::file::{BLOCK_BYTES, ViewId};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -288,6 +288,59 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), pieces in vec(1usize..50, 1..4)) {
             let _ = take(&bytes, &pieces, 3);
+        }
+    }
+
+    /// A question for one block of a file of `version()`, answered by `bytes`, where files of `d` may ride along.
+    fn take_with_files(bytes: &[u8]) -> Result<Vec<SmallFile>, AskError> {
+        let directory = FilePath::from_relative(ViewId::new(0), b"d");
+        let mut frames = Frames::expecting(version(), BlockIndex(0), 1).with_files_of(directory);
+        for mut piece in bytes.chunks(7_000) {
+            while frames.next(&mut piece)?.is_some() {}
+        }
+        frames.outcome()?;
+        Ok(frames.into_riding())
+    }
+
+    fn riding(name: &[u8], content: &[u8], size: u64) -> Vec<u8> {
+        let path = FilePath::from_relative(ViewId::new(0), b"d/sent");
+        let version = Version { size, ..Version::default() };
+        let file = SmallFile { path, version, block: Arc::new(Block::new(content.to_vec())) };
+        [&head_of_file(name, &file)[..], content].concat()
+    }
+
+    fn one_block() -> Vec<u8> {
+        two_blocks()[..FRAME_HEAD_BYTES + BLOCK_BYTES as usize].to_vec()
+    }
+
+    #[test]
+    fn files_ride_along_whole_and_behind_the_block_only() {
+        let (block, file) = (one_block(), riding(b"m.pyc", b"code", 4));
+        let came = take_with_files(&[&block[..], &file, &riding(b"empty", b"", 0)].concat()).unwrap();
+        let came: Vec<_> = came.iter().map(|f| (f.path.relative(), &f.block[..])).collect();
+        assert_eq!(came, [(&b"d/m.pyc"[..], &b"code"[..]), (b"d/empty", b"")]);
+        let refused: [(&str, Vec<u8>); 5] = [
+            ("before the block", [&file[..], &block].concat()),
+            ("it would lead elsewhere", [&block[..], &riding(b"../m.pyc", b"code", 4)].concat()),
+            ("not all of the file", [&block[..], &riding(b"m.pyc", b"code", 5)].concat()),
+            ("cut short", [&block[..], &file[..file.len() - 1]].concat()),
+            ("more than may ride", [block.clone(), riding(b"m", &[7; 100_000], 100_000).repeat(6)].concat()),
+        ];
+        for (why, bytes) in refused {
+            assert!(matches!(take_with_files(&bytes), Err(AskError::Corrupt)), "{why}");
+        }
+        let unwanted = [&two_blocks()[..], &file].concat();
+        assert!(matches!(take(&unwanted, &[9000], 2).1, Err(AskError::Corrupt)), "nobody asked for files");
+    }
+
+    #[test]
+    fn no_flipped_bit_gives_another_file() {
+        let (block, file) = (one_block(), riding(b"m.pyc", b"code", 4));
+        for at in 0..file.len() * 8 {
+            let mut flipped = file.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            let outcome = take_with_files(&[&block[..], &flipped].concat());
+            assert!(matches!(outcome, Err(AskError::Corrupt)), "bit {at}");
         }
     }
 

@@ -1,6 +1,14 @@
 //! What every measurement stands on: the trees it reads, the commands it starts, the report that Spinney writes.
 //!
+//! Shared by the benchmarks, each of which uses the part it needs.
+//!
 //! Not here: what is measured.
+
+#![allow(dead_code, reason = "each benchmark uses the part it needs")]
+
+pub mod processes;
+pub mod report;
+pub mod rows;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -58,7 +66,7 @@ impl Ground {
 
     /// A directory for one measurement, empty.
     pub fn scratch(&self) -> anyhow::Result<tempfile::TempDir> {
-        Ok(tempfile::Builder::new().prefix("one-node.").tempdir()?)
+        Ok(tempfile::Builder::new().prefix("spinney-bench.").tempdir()?)
     }
 
     /// W in the tree at `root`.
@@ -89,7 +97,7 @@ impl Ground {
         if finished.exists() {
             return Ok(tree);
         }
-        eprintln!("one_node: making {}", tree.display());
+        eprintln!("making {}", tree.display());
         for directory in 0..2_000 {
             let directory = tree.join(format!("group{:02}/directory{directory:04}", directory / 100));
             fs::create_dir_all(&directory)?;

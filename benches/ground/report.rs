@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::ground::Ground;
-use crate::rows::{Figure, ROWS, Row, Wanted, quantile};
+use super::Ground;
+use super::rows::{Benchmark, Figure, Row, Wanted, quantile};
 
 /// What is known of all rows, earlier runs included.
 pub struct Report {
+    benchmark: &'static Benchmark,
     directory: PathBuf,
     rows: Map<String, Value>,
     machine: Value,
@@ -17,18 +18,18 @@ pub struct Report {
 
 impl Report {
     /// Takes up the results of earlier runs.
-    pub fn read(directory: &Path, ground: &Ground) -> anyhow::Result<Self> {
+    pub fn read(benchmark: &'static Benchmark, directory: &Path, ground: &Ground) -> anyhow::Result<Self> {
         fs::create_dir_all(directory)?;
-        let earlier = fs::read(directory.join("one-node.json")).ok();
+        let earlier = fs::read(directory.join(benchmark.file).with_extension("json")).ok();
         let earlier: Option<Value> = earlier.and_then(|text| serde_json::from_slice(&text).ok());
         let rows = earlier.and_then(|all| all["rows"].as_object().cloned()).unwrap_or_default();
-        Ok(Self { directory: directory.to_owned(), rows, machine: machine(ground) })
+        Ok(Self { benchmark, directory: directory.to_owned(), rows, machine: machine(ground) })
     }
 
     /// Takes down the figures of one measurement.
     pub fn add(&mut self, measurement: &str, figures: Vec<Figure>) {
         for figure in figures {
-            let row = row(figure.row);
+            let row = self.row(figure.row);
             let value = row.statistic.of(&figure.samples);
             let verdict = row.wanted.verdict(value);
             eprintln!("  {:55} {} {} ({verdict})", row.what, shown(value), row.unit);
@@ -55,7 +56,7 @@ impl Report {
     /// Takes down that a measurement could not be made: its rows then have a reason and no figure.
     pub fn failed(&mut self, measurement: &str, error: &anyhow::Error) {
         eprintln!("  failed: {error:#}");
-        for row in ROWS.iter().filter(|row| row.measurement == measurement) {
+        for row in self.benchmark.rows.iter().filter(|row| row.measurement == measurement) {
             let failure = json!({ "what": row.what, "verdict": "failed", "reason": format!("{error:#}") });
             self.rows.insert(row.id.into(), failure);
         }
@@ -64,21 +65,20 @@ impl Report {
     /// Writes both files.
     pub fn write(&self) -> anyhow::Result<()> {
         let all = json!({ "schema": 1, "rows": self.rows });
-        fs::write(self.directory.join("one-node.json"), serde_json::to_string_pretty(&all)? + "\n")?;
-        fs::write(self.directory.join("one-node.md"), self.table())?;
+        let file = self.directory.join(self.benchmark.file);
+        fs::write(file.with_extension("json"), serde_json::to_string_pretty(&all)? + "\n")?;
+        fs::write(file.with_extension("md"), self.table())?;
         Ok(())
     }
 
+    fn row(&self, id: &str) -> &'static Row {
+        self.benchmark.rows.iter().find(|row| row.id == id).expect("every figure names a row of the table")
+    }
+
     fn table(&self) -> String {
-        let mut table = format!(
-            "# One node\n\nWritten by `make bench`; samples, calls of each kind and the machine of each row are in \
-             [one-node.json](one-node.json).\nW is `{}` from a tree of {} entries that holds its own CPython. Ratios \
-             are Spinney's figure by native's, taken in turns.\n\n\
-             | what | must | stretch | measured | median | p25 | verdict | native and more |\n|---|---|---|---|---|---|---|---|\n",
-            self.machine["import"].as_str().unwrap_or_default(),
-            self.machine["entries"],
-        );
-        for row in ROWS {
+        let mut table = (self.benchmark.introduction)(&self.machine);
+        table.push_str("| what | must | stretch | measured | median | p25 | verdict | native and more |\n|---|---|---|---|---|---|---|---|\n");
+        for row in self.benchmark.rows {
             let result = self.rows.get(row.id).unwrap_or(&Value::Null);
             table.push_str(&line(row, result));
         }
@@ -150,10 +150,6 @@ fn shown(value: f64) -> String {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-fn row(id: &str) -> &'static Row {
-    ROWS.iter().find(|row| row.id == id).expect("every figure names a row of the table")
 }
 
 fn machine(ground: &Ground) -> Value {

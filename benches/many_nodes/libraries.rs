@@ -1,0 +1,60 @@
+//! 500 generated shared libraries that call each other, loaded by a driver that prints its figure of merit: what large
+//! Python applications with many extension modules do to a file system.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use crate::ground::rows::{Figure, quantile};
+use crate::ground::{Ground, run, text};
+use crate::import::{self, SLOW};
+use crate::rows::NODES;
+
+/// How many.
+const LIBRARIES: &str = "500";
+
+/// The driver on 8 nodes against 8 drivers that ask storage directly.
+pub fn import(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
+    let tree = made(ground)?;
+    let mut stand_in = import::start(&tree, &SLOW)?;
+    let mounts = stand_in.mounts.clone();
+    let driver = |mount: &Path| vec![text(ground.tree.join("bin/python3")), text(mount.join("driver.py"))];
+    run(&driver(&mounts[0]))?;
+    import::slow_down(&mut stand_in, &SLOW);
+    let (mut ratios, mut times, mut walls) = (vec![], vec![], vec![]);
+    for _ in 0..ground.pairs.min(3) {
+        import::begin(&mut stand_in);
+        let direct = import::at_once(&mounts.iter().map(|mount| driver(mount)).collect::<Vec<_>>())?;
+        import::begin(&mut stand_in);
+        let flags = ["--local-nodes", &NODES.to_string()];
+        let nodes = run(&ground.with_spinney(&mounts[0], &flags, &driver(&mounts[0])))?;
+        times.push(slowest(&String::from_utf8_lossy(&nodes.output.stdout))?);
+        ratios.push(nodes.seconds / direct);
+        walls.push(direct);
+    }
+    let beside = json!({ "direct_seconds": quantile(&walls, 0.5) });
+    Ok(vec![
+        Figure { row: "libraries", samples: ratios, beside: beside.clone() },
+        Figure { row: "libraries_time", samples: times, beside },
+    ])
+}
+
+fn made(ground: &Ground) -> anyhow::Result<PathBuf> {
+    let tree = ground.tree.with_file_name("libraries");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/generate_libraries.py");
+    let python = ground.tree.join("bin/python3");
+    let status = Command::new(python).args([script, LIBRARIES]).arg(&tree).status()?;
+    ensure!(status.success(), "the libraries were not made");
+    Ok(tree)
+}
+
+/// The largest of the `module import time = X secs`.
+fn slowest(said: &str) -> anyhow::Result<f64> {
+    let times = said.lines().filter_map(|line| {
+        let seconds = line.split_once("module import time = ")?.1;
+        seconds.strip_suffix(" secs")?.parse::<f64>().ok()
+    });
+    times.reduce(f64::max).context("no driver said how long it took")
+}
