@@ -4,7 +4,7 @@
 host = $(shell rustc -vV | sed -n 's/^host: //p')
 static_binary = target/static/$(host)/release/spinney
 
-.PHONY: help demo test lint bench static aarch64
+.PHONY: help demo test lint bench scale static aarch64
 
 help: ## list these commands
 	@awk -F ': ## ' '/^[a-z0-9]+: ## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: ## format and clippy, as CI demands them
 bench: ## measure against native, into docs/benchmarks; takes a while; ROWS=warm for some rows
 	cargo build --release --locked --example stand_in
 	cargo bench --locked --bench one_node -- $(ROWS)
+
+scale: ## simulate imports on 1 to 100,000 nodes, into docs/benchmarks; under a minute
+	cargo bench --locked --bench scale
 
 static: ## a release binary that needs no shared library
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static

@@ -3,12 +3,14 @@
 //! The short way: nodes of the same level of the same tree do the same at the same time, so one stands for all. It
 //! asks its parent in the weight of all children there, as the last of them, and so waits for all of them.
 
+use std::time::Duration;
+
+use spinney::cluster::NodeRank;
 use spinney::tree::{Shape, Shard, Upstream};
 
 use crate::figures::{Import, Nanos, PER_CONNECTION, START_SPREAD, Setting, WIRE_THREADS};
 use crate::job::{Above, Finding, Job, Outcome};
 use crate::workload::Workload;
-use std::time::Duration;
 
 /// Portions that an import is cut into unless a check says otherwise.
 pub const PORTIONS: usize = 128;
@@ -19,15 +21,23 @@ pub const WHOLE_MAX: u32 = 4_096;
 /// Decides starts and jitter.
 const SEED: u64 = 1;
 
-/// All nodes ask storage: they are alike, so one stands for all.
+/// All nodes ask storage, in whichever way the size allows.
 pub fn direct(import: &Import, setting: Setting, n_nodes: u32) -> Outcome {
+    match n_nodes {
+        ..=WHOLE_MAX => direct_whole(import, setting, n_nodes),
+        _ => direct_as_one(import, setting, n_nodes),
+    }
+}
+
+/// All nodes ask storage: they are alike, so one stands for all.
+pub fn direct_as_one(import: &Import, setting: Setting, n_nodes: u32) -> Outcome {
     let workload = Workload::direct(import, PORTIONS);
     let above = vec![Above { node: None, weight: 1.0 }];
     let nodes = vec![(START_SPREAD, Finding::Known(above))];
     Job::new(&workload, setting, f64::from(n_nodes), nodes).run()
 }
 
-/// The same with every node apart, which is what [`direct`] is held against.
+/// The same with every node apart.
 pub fn direct_whole(import: &Import, setting: Setting, n_nodes: u32) -> Outcome {
     let workload = Workload::direct(import, PORTIONS);
     let known = || Finding::Known(vec![Above { node: None, weight: 1.0 }]);
@@ -48,7 +58,7 @@ pub fn spinney_whole(import: &Import, setting: Setting, n_nodes: u32, n_portions
     let shape = Shape::chosen(n_nodes, None, None);
     let workload = Workload::shared(import, &shape, n_portions);
     let machine = |rank| {
-        let own = spinney::cluster::NodeRank::new(rank);
+        let own = NodeRank::new(rank);
         Finding::Machine(Box::new(Upstream::new(shape, own, SEED, Duration::ZERO)))
     };
     let nodes = (0..n_nodes).map(|rank| (start(rank, n_nodes), machine(rank))).collect();

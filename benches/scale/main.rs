@@ -20,37 +20,37 @@ use figures::{FAST, Import, LARGE, MICRO, MILLI, SLOW, Setting, TORCH, W};
 use job::seconds;
 
 /// Sizes of jobs.
-pub const NODES: [u32; 11] = [1, 2, 8, 64, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 100_000];
+const NODES: [u32; 11] = [1, 2, 8, 64, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 100_000];
 
 /// What the model says of one size, in seconds.
-pub struct Run {
-    pub import: &'static str,
-    pub setting: &'static str,
-    pub spinney: f64,
-    pub direct: f64,
+struct Run {
+    import: &'static str,
+    setting: &'static str,
+    spinney: f64,
+    direct: f64,
 }
 
 /// One node, measured and modelled, in seconds.
-pub struct Calibration {
-    pub name: &'static str,
-    pub native: (f64, f64),
-    pub spinney: (f64, f64),
+struct Calibration {
+    name: &'static str,
+    native: (f64, f64),
+    spinney: (f64, f64),
 }
 
 /// Every node and the short way, in seconds.
-pub struct Validation {
-    pub name: String,
-    pub nodes: u32,
-    pub spinney: (f64, f64),
-    pub direct: (f64, f64),
+struct Validation {
+    name: String,
+    nodes: u32,
+    spinney: (f64, f64),
+    direct: (f64, f64),
 }
 
 /// What the model is held against.
-pub struct Checks {
-    pub calibration: Vec<Calibration>,
-    pub validation: Vec<Validation>,
+struct Checks {
+    calibration: Vec<Calibration>,
+    validation: Vec<Validation>,
     /// Portions of an import, and seconds.
-    pub portions: Vec<(usize, f64)>,
+    portions: Vec<(usize, f64)>,
 }
 
 /// The short way has to be as near as this to the whole: 3 %. Otherwise the table beyond [`WHOLE_MAX`] means nothing.
@@ -129,6 +129,6 @@ fn validated(import: &Import, setting: Setting, nodes: u32) -> Validation {
         name: format!("{}, {}", import.name, setting.name),
         nodes,
         spinney: (seconds(whole.slowest), seconds(short.slowest)),
-        direct: (seconds(direct.slowest), seconds(cast::direct(import, setting, nodes).slowest)),
+        direct: (seconds(direct.slowest), seconds(cast::direct_as_one(import, setting, nodes).slowest)),
     }
 }
