@@ -25,13 +25,13 @@ const TAIL: &str = "
 Up to 4,096 nodes every node is there, with the product's own `tree::Shape` and `tree::Upstream`: it starts, connects to its
 parents and asks along its routes. Beyond that one node stands for each level of each tree, with the real shape's parents,
 and its questions weigh as much as those of all who are alike; storage and daemons still serve each of them in turn. \"Everyone
-asks storage\" is one client that stands for all. An import is 128 equal portions, one after another, each in the shard of a
+asks storage\" is, above 4,096 nodes, one client that stands for all. An import is 128 equal portions, one after another, each in the shard of a
 directory of its own; torch also has 39 large files whose stripes go their own ways.
 
 Every constant stands with its source in `benches/scale/figures.rs`. Those that are not measurements:
 
 - **Assumed:** 15 µs and 100 Gbit/s between nodes; all nodes start within 100 ms; bandwidth of the large storage.
-- **Fitted:** six calls under way at storage (first table below). Latency and service of the large storage, to one published
+- **Fitted:** six calls under way at storage (first table above). Latency and service of the large storage, to one published
   figure each (25 s for torch on one node of Frontier's, 1,020 s on 8,192 of Aurora's). So \"everyone asks storage\" agrees
   there by construction, and only what lies between is a test of it.
 - **At most:** each further root opens all directories again, so that storage gets 29 % more calls from 65 nodes on.
@@ -43,7 +43,8 @@ Every constant stands with its source in `benches/scale/figures.rs`. Those that 
 - More than one task a node. Published figures have 8 or 12, on other machines and with other versions of torch.
 - Connections beyond the first to a parent, limits of a daemon on questions and memory, lost guesses of what to fetch ahead.
 - Storage that gets worse under load, as real metadata servers do, and its clients' own caches and read-ahead.
-- More than two nodes were never measured for this: the part of the tree rests on the cost of one question and one byte.
+- Its figures come from one and two nodes: the part of the tree rests on the cost of one question and one byte. What eight
+  nodes that share a machine took is in [many-nodes.md](many-nodes.md); two cores for all of them say little of the trees.
 
 ## Repeat it
 
