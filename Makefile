@@ -29,9 +29,6 @@ bench: ## measure one node and many, into docs/benchmarks; takes a while; ROWS=w
 scale: ## simulate imports on 1 to 100,000 nodes, into docs/benchmarks; under a minute
 	cargo bench --locked --bench scale
 
-scale: ## simulate imports on 1 to 100,000 nodes, into docs/benchmarks; under a minute
-	cargo bench --locked --bench scale
-
 static: ## a release binary that needs no shared library
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static
 	! readelf -l $(static_binary) | grep -q INTERP
