@@ -42,7 +42,8 @@ impl Hosts {
         let hosts = format!("a[0-{}]", self.count - 1);
         let mut line = self.on(number);
         line.args(["run", "--view"]).arg(&self.scene.env);
-        line.args(["--require", "--job", &self.job, "--hosts", &hosts, "--address-book"]).arg(&self.book);
+        line.args(["--require", "--shared", "--job", &self.job, "--hosts", &hosts, "--address-book"])
+            .arg(&self.book);
         line.args(flags).arg("--").args(command);
         line
     }
