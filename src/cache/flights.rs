@@ -39,6 +39,9 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Fl
 
     /// The answer of the request under way for `key`; if there is none, of the one that `start` makes.
     ///
+    /// Storage's refusal is told only to those who had asked by the time storage was asked: one that was under way before
+    /// may be of a trouble that is over. Whoever came later asks `again`.
+    ///
     /// `finish` sees the outcome before anybody else, may amend it, and runs while the flight can still be
     /// joined, so that who comes later finds either the flight or what `finish` kept.
     pub(super) fn join(
@@ -46,10 +49,17 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Fl
         key: K,
         start: impl FnOnce() -> Fetch<T>,
         finish: impl FnOnce(Outcome<T>) -> Outcome<T> + Send + 'static,
+        again: impl FnOnce() -> Fetch<T> + Send + 'static,
     ) -> Fetch<T> {
         let mut flights = lock(&self.0);
         if let Some(flight) = flights.get(&key) {
-            return wait_for(flight.clone());
+            let under_way = wait_for(flight.clone());
+            return Box::pin(async move {
+                match under_way.await {
+                    Err(FetchError::Storage { .. }) => again().await,
+                    outcome => outcome,
+                }
+            });
         }
         let flight = Arc::new(Flight { state: Mutex::new((None, Vec::new())) });
         flights.insert(key.clone(), flight.clone());
@@ -103,7 +113,7 @@ fn wait_for<T: Clone + Send + Sync + 'static>(flight: Arc<Flight<T>>) -> Fetch<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::Origin;
+    use crate::file::{Origin, ready};
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
@@ -123,6 +133,7 @@ mod tests {
                     Box::pin(async { Ok(Answer { value: question.await.unwrap(), origin: Origin::Storage }) })
                 },
                 |outcome| outcome,
+                || unreachable!("only an error is asked for again"),
             );
             let answers = answers.clone();
             task::spawn(async move {
@@ -131,5 +142,28 @@ mod tests {
         }
         answer.send(7).unwrap();
         assert_eq!((started.load(Ordering::SeqCst), answers.load(Ordering::SeqCst)), (1, 35));
+    }
+
+    #[test]
+    fn a_refusal_is_told_to_who_asked_before_storage_refused_and_to_nobody_else() {
+        let flights: Flights<&str, u32> = Flights::default();
+        let (answer, question) = tokio::sync::oneshot::channel();
+        let refused = move || -> Fetch<u32> { Box::pin(async { question.await.unwrap() }) };
+        let first = flights.join("a", refused, |outcome| outcome, || unreachable!("it asked itself"));
+        let given = |value| -> Fetch<u32> { ready(Ok(Answer { value, origin: Origin::Storage })) };
+        let second =
+            flights.join("a", || unreachable!("one is under way"), |outcome| outcome, move || given(7));
+        answer.send(Err(FetchError::Storage { errno: 5 })).unwrap();
+        let told: Arc<Mutex<Vec<Outcome<u32>>>> = Arc::default();
+        for fetch in [first, second] {
+            let told = told.clone();
+            task::spawn(async move {
+                let outcome = fetch.await;
+                told.lock().unwrap().push(outcome);
+            });
+        }
+        let told = told.lock().unwrap();
+        assert!(matches!(told[0], Err(FetchError::Storage { errno: 5 })));
+        assert!(matches!(&told[1], Ok(answer) if answer.value == 7));
     }
 }

@@ -312,6 +312,10 @@ impl Inner {
         }
         let (inner, view) = (self.clone(), path.view());
         let generation = self.generation();
+        let again = {
+            let (inner, path) = (self.clone(), path.clone());
+            move || inner.root_entry(&path, urgency)
+        };
         self.entries.join(
             path.clone(),
             || self.source.entry(path, urgency),
@@ -325,6 +329,7 @@ impl Inner {
                 }
                 outcome
             },
+            again,
         )
     }
 
@@ -350,6 +355,11 @@ impl Inner {
         }
         let (inner, key, before) = (self.clone(), path.clone(), directory.clone());
         let (started, generation) = (Instant::now(), self.generation());
+        let again = {
+            let (inner, path, parent, directory) =
+                (self.clone(), path.clone(), parent.clone(), directory.clone());
+            move || inner.fetch_entry(&path, parent, directory, urgency, stale)
+        };
         self.entries.join(
             path.clone(),
             || match path.split().map(|(_, name)| before.known(name, FetchedFor::Nobody)) {
@@ -372,6 +382,7 @@ impl Inner {
                 }
                 outcome
             },
+            again,
         )
     }
 
@@ -422,6 +433,10 @@ impl Inner {
     ) -> Fetch<Arc<Listing>> {
         let (inner, key) = (self.clone(), path.clone());
         let (before, generation) = (directory.clone(), self.generation());
+        let again = {
+            let (inner, path, directory) = (self.clone(), path.clone(), directory.clone());
+            move || inner.fetch_listing(&path, directory, urgency)
+        };
         self.listings.join(
             path.clone(),
             || match before.names() {
@@ -443,6 +458,7 @@ impl Inner {
                 }
                 outcome
             },
+            again,
         )
     }
 
@@ -508,6 +524,10 @@ impl Inner {
         urgency: Urgency,
     ) -> Fetch<Arc<Block>> {
         let (inner, key) = (self.clone(), path.clone());
+        let again = {
+            let (inner, path) = (self.clone(), path.clone());
+            move || inner.fetch_block(&path, version, index, urgency)
+        };
         self.blocks.join(
             (path.clone(), version, index),
             // Again, since the flight of somebody else may have landed between the look before this and here.
@@ -527,6 +547,7 @@ impl Inner {
                 }
                 outcome
             },
+            again,
         )
     }
 
