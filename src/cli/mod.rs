@@ -8,11 +8,14 @@ mod bytes;
 mod completions;
 mod cpus;
 mod doctor;
+mod down;
 mod man;
 mod processes;
 mod refresh;
 mod run;
+mod service;
 mod status;
+mod up;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,8 @@ the shared file system once. Everything else is read and written as before.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Up(Box<up::UpArgs>),
+    Down(down::DownArgs),
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
     Doctor(doctor::DoctorArgs),
@@ -61,6 +66,8 @@ pub fn run() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Up(args) => up::run(*args),
+        Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Doctor(args) => doctor::run(args),

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::enter::{command::KEEPER_SUBCOMMAND, keeper};
 use crate::holder::estate::Inventory;
 use crate::holder::succession::{DAEMON_SUBCOMMAND, HOLDER_SUBCOMMAND};
 use crate::{daemon, doctor, holder};
@@ -21,6 +22,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
     let process = match words.next()?.to_str()? {
         HOLDER_SUBCOMMAND => holder::run,
         DAEMON_SUBCOMMAND => run_daemon,
+        KEEPER_SUBCOMMAND => return Some(keeper::keep()),
         PROBE_SUBCOMMAND => return Some(run_probe(words.map(PathBuf::from).collect())),
         _ => return None,
     };

@@ -5,18 +5,29 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
+use serde_json::{Value, json};
 
 use super::gathering::Gathering;
+use super::line::Line;
+use super::orders::{Insistence, Order, Others};
 use super::record::Record;
-use super::refresh::{Others, Refresher};
+use super::refresh::Refresher;
 use super::{bytecode, report, status};
 use crate::cache::Cache;
+use crate::cluster::NodeRank;
 use crate::holder::estate::Settings;
 use crate::holder::messages::{FromDaemon, RunOutcome, Wish};
 use crate::profile::recorder::Recorder;
 use crate::tree::Tree;
+
+/// How often a node that waits to be connected looks: every 2 ms, for as long as nodes start.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How long a node may take to hear that it is to end: 5 s. One that cannot be reached is named.
+const DOWN_MAX: Duration = Duration::from_secs(5);
 
 /// What the answers are made of.
 pub(super) struct Asked {
@@ -30,6 +41,7 @@ pub(super) struct Asked {
     pub(super) refresher: Refresher,
     /// `None`: the node is alone.
     pub(super) others: Option<Others>,
+    pub(super) line: Line,
     /// `None`: no other node, or all are on this machine.
     pub(super) gathering: Option<Gathering>,
 }
@@ -63,10 +75,41 @@ impl Asked {
             Wish::Refresh { paths } => {
                 self.refresher.refresh(&self.settings.views, self.others.as_ref(), &paths)
             }
+            Wish::Ready { within_ms } => self.ready(Duration::from_millis(within_ms)),
+            Wish::Down { everywhere } => self.down(everywhere),
         };
         let memory = rustix::fs::memfd_create("spinney-answer", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(memory);
         serde_json::to_writer(&mut file, &answer)?;
         Ok(file.into())
+    }
+
+    /// Waits until every node is connected, this one included.
+    fn ready(&self, within: Duration) -> Value {
+        let until = Instant::now() + within;
+        let missed = self.others.iter();
+        let missed =
+            missed.flat_map(|others| others.tell(&Order::AreYouReady, within, Insistence::UntilDone));
+        let mut missed: Vec<NodeRank> = missed.collect();
+        let is_connected = || self.tree.as_ref().is_none_or(|tree| tree.state().is_connected());
+        while !is_connected() && Instant::now() < until {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        if let (false, Some(others)) = (is_connected(), &self.others) {
+            missed.push(others.own);
+        }
+        json!({ "missed_nodes": missed, "n_nodes": self.n_nodes() })
+    }
+
+    fn down(&self, everywhere: bool) -> Value {
+        let others = self.others.iter().filter(|_| everywhere);
+        let missed = others.flat_map(|others| others.tell(&Order::GoDown, DOWN_MAX, Insistence::Once));
+        let missed: Vec<NodeRank> = missed.collect();
+        self.line.go_down();
+        json!({ "missed_nodes": missed, "n_nodes": self.n_nodes() })
+    }
+
+    fn n_nodes(&self) -> u32 {
+        self.others.as_ref().map_or(1, |others| others.n_nodes)
     }
 }

@@ -20,8 +20,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::line::Line;
 use super::memory;
 use super::neighbours::Neighbours;
+use super::orders::Obeying;
 use super::refresh::Refresher;
 use crate::cache::{Cache, CacheLimits};
 use crate::file::{Changes, Source, ViewId};
@@ -57,7 +59,7 @@ pub struct Assembled {
 ///
 /// # Errors
 /// A descriptor cannot be duplicated, shared memory cannot be mapped, no thread can be started.
-pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
+pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
     let own_storage = Storage::new(roots, recorder);
@@ -81,7 +83,8 @@ pub fn assemble(estate: &Estate, recorder: Recorder) -> io::Result<Assembled> {
     }
     let refresher = Refresher { storage: own_storage, tree: tree.clone(), cache: cache.clone(), kernels };
     if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
-        neighbours.serve(estate, &cache, tree.clone(), refresher.clone())?;
+        let obeying = Obeying { refresher: refresher.clone(), tree: tree.clone(), line };
+        neighbours.serve(estate, &cache, obeying)?;
     }
     Ok(Assembled { sessions, cache, tree, refresher, neighbours })
 }

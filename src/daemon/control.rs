@@ -5,12 +5,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
 use super::asked::Asked;
+use super::line::Line;
 use crate::holder::channel::Channel;
 use crate::holder::estate::Estate;
 use crate::holder::messages::{FromDaemon, ToDaemon};
@@ -22,28 +23,21 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The line to the holder, served by a thread of its own.
 pub(super) struct Control {
     ending: Arc<AtomicBool>,
-    /// Another descriptor of the line to the holder of the day, to say that the daemon has ended.
-    line: Arc<Mutex<Channel>>,
+    line: Line,
 }
 
 struct Listener {
-    line: Arc<Mutex<Channel>>,
+    line: Line,
     estate: Estate,
     asked: Arc<Asked>,
     ending: Arc<AtomicBool>,
 }
 
-fn lock(line: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
-    line.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl Control {
     /// Tells the holder that the daemon is ready, and listens to it from now on.
-    pub(super) fn start(estate: Estate, asked: Asked) -> io::Result<Self> {
+    pub(super) fn start(estate: Estate, line: Line, asked: Asked) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let line = Arc::new(Mutex::new(Channel::from(estate.peer.try_clone()?)));
-        // A holder that has just died is noticed by the listener.
-        let _ = lock(&line).send(&FromDaemon::Ready, &[]);
+        line.say(&FromDaemon::Ready);
         let listener =
             Listener { line: line.clone(), estate, asked: Arc::new(asked), ending: ending.clone() };
         Builder::new().name("control".into()).spawn(move || listener.listen())?;
@@ -53,7 +47,7 @@ impl Control {
     /// Tells the holder that the kernel has ended every connection.
     pub(super) fn end(self) {
         self.ending.store(true, Ordering::SeqCst);
-        let _ = lock(&self.line).send(&FromDaemon::Ended, &[]);
+        self.line.say(&FromDaemon::Ended);
     }
 }
 
@@ -97,7 +91,7 @@ impl Listener {
         let replaced = restart_holder(&mut self.estate).and_then(|()| {
             let line = Channel::from(self.estate.peer.try_clone()?);
             line.send(&FromDaemon::Ready, &[])?;
-            *lock(&self.line) = line;
+            self.line.replace(line);
             Ok(())
         });
         if let Err(error) = replaced {

@@ -12,8 +12,11 @@ pub mod assemble;
 mod bytecode;
 mod control;
 mod gathering;
+mod idle;
+mod line;
 pub mod memory;
 mod neighbours;
+mod orders;
 mod pressure;
 pub mod record;
 mod refresh;
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 use self::asked::Asked;
 use self::assemble::Assembled;
 use self::control::Control;
+use self::line::Line;
 use crate::fuse::Session;
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
@@ -52,11 +56,14 @@ pub fn run(estate: Estate) -> ExitCode {
 
 fn serve(estate: Estate) -> io::Result<()> {
     let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
-    let Assembled { sessions, cache, tree, refresher, neighbours } = assemble::assemble(&estate, recorder)?;
+    let line = Line::new(&estate.peer)?;
+    let Assembled { sessions, cache, tree, refresher, neighbours } =
+        assemble::assemble(&estate, line.clone(), recorder)?;
     pressure::mind(cache.clone(), recorder);
     let gathering = neighbours.as_ref().and_then(|neighbours| neighbours.gathering.clone());
     let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
+    idle::watch(&estate.settings, recorder, ledger.try_clone()?, line.clone());
     let asked = Asked {
         settings: estate.settings.clone(),
         ledger,
@@ -66,8 +73,9 @@ fn serve(estate: Estate) -> io::Result<()> {
         gathering,
         refresher,
         others,
+        line: line.clone(),
     };
-    let control = Control::start(estate, asked).map_err(cannot("listen to the holder"))?;
+    let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {
         neighbours.linger();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gathering::Gathering;
-use super::refresh::{Others, Refresher};
+use super::orders::{Obeying, Others};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::Source;
@@ -104,13 +104,8 @@ impl Neighbours {
     ///
     /// # Errors
     /// A descriptor cannot be duplicated or watched; there is no thread.
-    pub(super) fn serve(
-        &mut self,
-        estate: &Estate,
-        cache: &Cache,
-        tree: Tree,
-        refresher: Refresher,
-    ) -> io::Result<()> {
+    pub(super) fn serve(&mut self, estate: &Estate, cache: &Cache, obeying: Obeying) -> io::Result<()> {
+        let tree = obeying.tree.clone();
         let gathering = self.gathering.clone();
         let records: Records = Box::new(move |_, lines| {
             if let Some(gathering) = &gathering {
@@ -124,7 +119,7 @@ impl Neighbours {
             views: estate.settings.views.len(),
             source: Arc::new(cache.clone()),
             records,
-            refreshes: Arc::new(move |order| refresher.obey(&order)),
+            orders: Arc::new(move |order| obeying.obey(&order)),
             recorder: self.recorder,
         };
         self.server = Some(Server::start(&self.runtime, listeners.collect::<io::Result<_>>()?, serving)?);

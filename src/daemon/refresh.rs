@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::orders::{self, Insistence, Others, waiting};
 use crate::cache::Cache;
 use crate::cluster::NodeRank;
 use crate::file::{FileKind, FilePath, Listing, Source, Urgency, ViewId};
@@ -27,13 +28,9 @@ use crate::fuse::Notifier;
 use crate::storage::Storage;
 use crate::tree::Tree;
 use crate::view::{NodeId, View};
-use crate::wire::{Carrier, Question};
 
 /// How long a node is waited for in each step: 20 s. One that cannot be reached in it is named.
 const NODE_MAX: Duration = Duration::from_secs(20);
-
-/// Nodes that are told side by side: 64.
-const TOLD_AT_ONCE: usize = 64;
 
 /// How long a node passes answers through if the second step does not come: 60 s. Whoever began is dead then.
 const PASSING_MAX: Duration = Duration::from_secs(60);
@@ -56,25 +53,17 @@ enum Step {
     KeepAgain,
 }
 
-/// As it travels.
+/// What a node is told of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Order {
+pub(super) struct Order {
     step: Step,
     /// View and path beneath it.
     paths: Vec<(u64, Vec<u8>)>,
 }
 
-/// The other nodes.
-pub(super) struct Others {
-    pub(super) own: NodeRank,
-    pub(super) n_nodes: u32,
-    pub(super) carrier: Arc<dyn Carrier>,
-}
-
 impl Refresher {
     /// Does one step here, as another node says; false if what it says is not understood.
-    pub(super) fn obey(&self, order: &[u8]) -> bool {
-        let Ok(order) = serde_json::from_slice::<Order>(order) else { return false };
+    pub(super) fn obey(&self, order: &Order) -> bool {
         let path = |(view, relative): &(u64, Vec<u8>)| {
             ViewId::from_position(*view).map(|view| FilePath::from_relative(view, relative))
         };
@@ -134,7 +123,8 @@ impl Refresher {
             self.step(step, &wanted);
             let relative = |path: &FilePath| (path.view().position() as u64, path.relative().to_vec());
             let order = Order { step, paths: wanted.iter().map(relative).collect() };
-            missed.extend(others.iter().flat_map(|others| others.tell(&order)));
+            let order = orders::Order::Refresh(order);
+            missed.extend(others.iter().flat_map(|others| others.tell(&order, NODE_MAX, Insistence::Once)));
         }
         missed.sort_unstable();
         missed.dedup();
@@ -148,40 +138,6 @@ fn within(views: &[PathBuf], path: &Path) -> Option<FilePath> {
         let relative = path.strip_prefix(view).ok()?;
         Some(FilePath::from_relative(ViewId::new(n), relative.as_os_str().as_bytes()))
     })
-}
-
-impl Others {
-    /// Tells every other node; returns those that did not do it.
-    fn tell(&self, order: &Order) -> Vec<NodeRank> {
-        let Ok(order) = serde_json::to_vec(order) else { return Vec::new() };
-        let ranks: Vec<NodeRank> =
-            (0..self.n_nodes).map(NodeRank::new).filter(|rank| *rank != self.own).collect();
-        let mut missed = Vec::new();
-        let Ok(runtime) = waiting() else { return ranks };
-        for some in ranks.chunks(TOLD_AT_ONCE) {
-            let told = some.iter().map(|rank| self.tell_one(*rank, &order));
-            let told: Vec<_> = told.map(|told| runtime.spawn(told)).collect();
-            for (rank, told) in some.iter().zip(told) {
-                if runtime.block_on(told).is_ok_and(|done| !done) {
-                    missed.push(*rank);
-                }
-            }
-        }
-        missed
-    }
-
-    fn tell_one(&self, rank: NodeRank, order: &[u8]) -> impl Future<Output = bool> + Send + use<> {
-        let (connected, order) = (self.carrier.connect(rank), order.to_vec());
-        async move {
-            let told = async { Some(connected.await.ok()?.ask(Question::Refresh(order)).await.is_ok()) };
-            tokio::time::timeout(NODE_MAX, told).await.is_ok_and(|done| done == Some(true))
-        }
-    }
-}
-
-/// What waits for answers on this thread.
-fn waiting() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_time().build()
 }
 
 /// New listings, each asked for once though several connections want it.

@@ -16,6 +16,9 @@ use crate::cluster::job_key::KEY_VARIABLE;
 /// Where commands are looked up if PATH is not set; glibc's own default.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
+/// The hidden subcommand of a keeper.
+pub const KEEPER_SUBCOMMAND: &str = "keeper-process";
+
 /// Runs scripts that do not say what runs them, as `execvp` has it.
 const SHELL: &str = "/bin/sh";
 
@@ -84,6 +87,13 @@ impl Command {
             }
         }
         Err(CommandError::of(name, refused.unwrap_or(Errno::NOENT)))
+    }
+
+    /// What keeps a service for tasks to come: this program, waiting to be told to end. Through a link that leads to it
+    /// wherever it is.
+    pub fn keeper() -> Self {
+        let words = ["spinney", KEEPER_SUBCOMMAND].map(OsString::from);
+        Command { file: "/proc/self/exe".into(), words: words.into() }
     }
 
     /// Becomes the command; returns only if that fails, with the reason.

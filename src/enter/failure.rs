@@ -51,6 +51,20 @@ pub enum Failure {
         /// Effective group of this process.
         ours: u32,
     },
+    /// `spinney up`, twice.
+    #[error("a service of this job is up already on this machine")]
+    UpAlready,
+    /// `spinney up`, and what it has started has ended, saying why.
+    #[error("the service did not come up")]
+    NothingUp,
+    /// `spinney up`, and some nodes did not come.
+    #[error("not all nodes are ready after {seconds} s: {missing} are missing")]
+    NotReady {
+        /// Their ranks, or what else is known.
+        missing: String,
+        /// How long they were waited for.
+        seconds: u64,
+    },
     /// Nobody could be elected.
     #[error("cannot find or found the service of this job on this node")]
     Election(#[source] Option<ElectionError>),
@@ -100,6 +114,9 @@ impl Failure {
             Failure::Processors(_) => {
                 Some("`nproc --all` tells how many there are; a job may be allowed fewer")
             }
+            Failure::NothingUp => None,
+            Failure::UpAlready => Some("`spinney down` ends it"),
+            Failure::NotReady { .. } => Some("`spinney status` tells more; `spinney down` ends the others"),
             Failure::Election(_) => Some("try again with another `--job NAME`"),
             Failure::Command(_) | Failure::Site(_) | Failure::Output { .. } | Failure::System(_) => None,
         }

@@ -39,6 +39,9 @@ use crate::profile::recorder::Recorder;
 /// Seconds an absence is believed that no listing proves: 1, what libfuse gives entries by default.
 const ABSENCE_TTL_SECONDS: f64 = 1.0;
 
+/// What stands for the command in the report of a service that is kept for many.
+const UP: &str = "spinney up";
+
 /// What came of it.
 pub enum Founded {
     /// The first task is inside.
@@ -87,6 +90,7 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
                     task,
                     holder: Some(holder),
                     first_holder: Some(first_holder),
+                    keeps: plan.request.keep.is_some(),
                     way,
                     views: views.into_iter().map(|chosen| chosen.view.path).collect(),
                     mount_under: plan.mount_under.clone(),
@@ -202,9 +206,11 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         fan_out: request.fan_out,
         trust_fabric: request.trust_fabric,
         shared: are_shared(plan, &views),
+        kept: request.keep.is_some(),
+        linger: request.keep.and_then(|keep| keep.linger),
         hand_up_record: plan.hands_up_record(),
         report: request.report.clone(),
-        command: as_text(&command.words),
+        command: if request.keep.is_some() { vec![UP.to_owned()] } else { as_text(&command.words) },
         record_args: request.record_args,
         masked: request.masked.clone(),
     }

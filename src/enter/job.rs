@@ -23,6 +23,9 @@ const IDENTIFIERS: &[(&str, &str)] = &[
     ("PMIX_NAMESPACE", "pmix"),
 ];
 
+/// Those of them that all steps of an allocation share.
+const ALLOCATIONS: &[&str] = &["slurm", "pbs", "lsf", "index"];
+
 /// Variables with the task's place among those of the job.
 const RANKS: &[&str] =
     &["SLURM_PROCID", "PMIX_RANK", "PMI_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "OMPI_COMM_WORLD_RANK"];
@@ -34,6 +37,8 @@ pub struct Job {
     pub name: String,
     /// Place among the tasks of the job; 0 if nobody says.
     pub rank: u64,
+    /// What the job's steps have in common: a service that outlives one of them is found by it.
+    pub allocation: String,
     /// Whether somebody said the name; else it is one that only this process knows.
     pub is_told: bool,
 }
@@ -44,7 +49,7 @@ impl Job {
     pub fn find(named: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Self {
         let rank = RANKS.iter().find_map(|name| variable(name)?.parse().ok()).unwrap_or(0);
         if let Some(name) = named {
-            return Job { name: name.to_owned(), rank, is_told: true };
+            return Job { name: name.to_owned(), rank, allocation: name.to_owned(), is_told: true };
         }
         let set = |(name, label): &(&str, &str)| Some(format!("{label}={}", variable(name)?));
         let mut parts: Vec<String> = IDENTIFIERS.iter().filter_map(set).collect();
@@ -55,12 +60,16 @@ impl Job {
             let launcher = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
             parts.push(if launched { unique("mpi", launcher) } else { unique_here("pid") });
         }
-        Job { name: parts.join(","), rank, is_told }
+        let of_all_steps = |(_, label): &&(&str, &str)| ALLOCATIONS.contains(label);
+        let allocation: Vec<String> = IDENTIFIERS.iter().filter(of_all_steps).filter_map(set).collect();
+        Job { name: parts.join(","), rank, allocation: allocation.join(","), is_told }
     }
 
     /// A job that this process starts on nodes of its own: whatever is set in the environment is about others.
     pub fn launched_here(named: Option<&str>) -> Self {
-        Job { name: named.map_or_else(|| unique_here("local"), str::to_owned), rank: 0, is_told: true }
+        let Job { name, allocation, .. } = Job::find(named, |variable| std::env::var(variable).ok());
+        let name = if named.is_some() { name } else { unique_here("local") };
+        Job { name, rank: 0, allocation, is_told: true }
     }
 }
 

@@ -14,7 +14,7 @@ use super::task::Task;
 use super::tenancy::Tenancy;
 use super::ward::{Arrival, Ward};
 use crate::holder::channel::Channel;
-use crate::holder::messages::{FromHolder, ToHolder, Welcome};
+use crate::holder::messages::{FromHolder, ToHolder, Wanted, Welcome};
 use crate::holder::namespaces::Namespaces;
 
 /// What came of asking the holder.
@@ -25,22 +25,26 @@ pub enum Joined {
     Fading,
     /// The founder or its holder ended before it said anything: elect again.
     Gone,
+    /// The service is not as wanted.
+    Elsewhere,
 }
 
-/// Asks the holder at the other end of `channel` to be let in, and goes in.
+/// Asks the holder at the other end of `channel` to be let in, and goes in. `wanted`: what a service that was not founded
+/// under these flags must be like.
 ///
 /// Waits as long as the founder founds. Signals have their ordinary effect until then.
 ///
 /// # Errors
 /// The view is there and this task cannot get in; tasks outside and inside could not read each other's memory, so
 /// running COMMAND outside is no remedy.
-pub fn join(plan: &Plan, name: String, channel: Channel) -> Result<Joined, Failure> {
-    if channel.send(&ToHolder::Join, &[]).is_err() {
+pub fn join(plan: &Plan, name: String, channel: Channel, wanted: Option<Wanted>) -> Result<Joined, Failure> {
+    if channel.send(&ToHolder::Join { wanted }, &[]).is_err() {
         return Ok(Joined::Gone);
     }
     match channel.receive()? {
         Some((FromHolder::Welcome(welcome), descriptors)) => go_in(plan, name, channel, welcome, descriptors),
         Some((FromHolder::Fading, _)) => Ok(Joined::Fading),
+        Some((FromHolder::Elsewhere, _)) => Ok(Joined::Elsewhere),
         Some(_) => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
         None => Ok(Joined::Gone),
     }
@@ -78,6 +82,7 @@ fn go_in(
             task,
             holder: Some(channel),
             first_holder: None,
+            keeps: false,
             way: welcome.way_in,
             views: welcome.views,
             mount_under: plan.mount_under.clone(),

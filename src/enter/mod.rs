@@ -19,6 +19,7 @@ pub mod inherited;
 pub mod inside;
 pub mod job;
 pub mod join;
+pub mod keeper;
 pub mod launched;
 pub mod plan;
 pub mod signals;
@@ -46,7 +47,7 @@ use plan::Plan;
 use step::{EnterError, Step};
 use talk::Talk;
 use task::End;
-use tenancy::Outcome;
+use tenancy::{Outcome, Tenancy};
 
 /// How long a task looks for the service of its job before it gives up: 60 s, since a founder on a cold storage
 /// system may take its time to choose the views.
@@ -99,6 +100,8 @@ pub struct Request {
     pub local: Option<LocalNodes>,
     /// `--daemon-cpus`.
     pub daemon_cpus: Option<Vec<usize>>,
+    /// Set by `spinney up`: COMMAND only says whose environment is shown, to tasks that come later.
+    pub keep: Option<Keep>,
     /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
     pub masked: Vec<String>,
 }
@@ -110,6 +113,13 @@ pub struct LocalNodes {
     pub nodes: u32,
     /// Tasks on each.
     pub tasks_per_node: u32,
+}
+
+/// For how long a service is kept that was founded for tasks to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// While nobody uses it; `None`: until it is told to go.
+    pub linger: Option<Duration>,
 }
 
 /// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
@@ -140,7 +150,11 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
     if plan.request.way == Some(WayIn::Direct) {
         return direct::run(plan);
     }
-    match search(plan)? {
+    let founded = match join_kept(plan)? {
+        Some(tenancy) => Founded::Inside(tenancy),
+        None => search(plan)?,
+    };
+    match founded {
         Founded::Inside(tenancy) => Ok(tenancy.stay(plan)?),
         Founded::AlreadyShown => direct::run(plan),
         Founded::NothingToShow(_) if plan.request.require => Err(Failure::NoViews),
@@ -159,6 +173,30 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
     }
 }
 
+/// Joins the service that is kept for the allocation, if there is one and it is what is wanted.
+fn join_kept(plan: &Plan) -> Result<Option<Box<Tenancy>>, Failure> {
+    let (None, None) = (plan.request.keep, plan.request.way) else { return Ok(None) };
+    let Ok(channel) = election::reconnect(&plan.kept_name, plan.caller.uid) else { return Ok(None) };
+    let talk = plan.request.talk;
+    match join::join(plan, plan.kept_name.clone(), channel, Some(plan.wanted()))? {
+        Joined::Inside(tenancy) => {
+            if plan.request.report.is_some() || plan.hands_up_record() {
+                talk.warn(
+                    "this run uses the service of `spinney up`, whose own `--report` tells of all its runs",
+                );
+            }
+            Ok(Some(tenancy))
+        }
+        Joined::Elsewhere => {
+            talk.note(
+                "the service of `spinney up` shows other views or has other nodes; founding one for this run",
+            );
+            Ok(None)
+        }
+        Joined::Fading | Joined::Gone => Ok(None),
+    }
+}
+
 /// Founds the service, or joins it, trying again while others are just founding or ending theirs.
 fn search(plan: &Plan) -> Result<Founded, Failure> {
     let (mut nth, mut waited, mut pause) = (0, Duration::ZERO, PAUSES[0]);
@@ -167,10 +205,11 @@ fn search(plan: &Plan) -> Result<Founded, Failure> {
         let name = election::nth_name(&plan.name, nth);
         match election::elect(&name, plan.caller.uid) {
             Ok(Elected::Founder(listener)) => return found::found(plan, name, listener),
-            Ok(Elected::Member(channel)) => match join::join(plan, name, channel)? {
+            Ok(Elected::Member(_)) if plan.request.keep.is_some() => return Err(Failure::UpAlready),
+            Ok(Elected::Member(channel)) => match join::join(plan, name, channel, None)? {
                 Joined::Inside(tenancy) => return Ok(Founded::Inside(tenancy)),
                 Joined::Fading if waited > FADING_MAX * (nth + 1) && nth + 1 < NAMES_MAX => nth += 1,
-                Joined::Fading | Joined::Gone => {}
+                Joined::Fading | Joined::Gone | Joined::Elsewhere => {}
             },
             Err(error @ ElectionError::Foreign(_)) if nth + 1 < NAMES_MAX => {
                 plan.request.talk.note(error);

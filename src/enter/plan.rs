@@ -26,6 +26,7 @@ use super::{inherited, views::ViewError};
 use crate::cluster::{Cluster, ClusterError, named};
 use crate::holder::affinity;
 use crate::holder::estate::{Caller, WayIn};
+use crate::holder::messages::Wanted;
 
 /// The decisions.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Plan {
     pub caller: Caller,
     /// Name under which the tasks of the job find each other on this node.
     pub name: String,
+    /// Name under which a service is found that `spinney up` keeps on this node.
+    pub kept_name: String,
     /// The nodes of the job, if there are several.
     pub cluster: Option<Cluster>,
     /// What is shown, if it was found before; else the founder finds it.
@@ -69,8 +72,7 @@ impl Plan {
     /// # Errors
     /// What the user named is not usable, or COMMAND is not there.
     pub fn make(mut request: Request) -> Result<Self, Failure> {
-        let command =
-            Command::find(std::mem::take(&mut request.command), std::env::var_os("PATH").as_deref())?;
+        let command = command(&mut request)?;
         let (site, notes) = Site::load(SITE_FILE.as_ref())?;
         for note in notes {
             request.talk.warn(note);
@@ -90,7 +92,9 @@ impl Plan {
         let caller = caller()?;
         let name = name(&request, &views, mount_under.as_ref(), &job, caller.uid);
         let name = cluster.iter().fold(name, of_node);
-        let here = Here::find();
+        let kept_name = kept_name(&job, caller.uid, 0);
+        let name = if request.keep.is_some() { kept_name.clone() } else { name };
+        let here = if request.keep.is_some() { Here::nowhere() } else { Here::find() };
         let (choice, launched) = (None, None);
         Ok(Plan {
             request,
@@ -101,6 +105,7 @@ impl Plan {
             job,
             caller,
             name,
+            kept_name,
             cluster,
             choice,
             launched,
@@ -110,11 +115,24 @@ impl Plan {
 
     /// Makes this the plan of one wrapper out of the plan of all, which its launcher made.
     pub fn take_place(&mut self, launched: Launched) {
-        self.name = of_node(self.name.clone(), &launched.cluster);
+        self.kept_name = kept_name(&self.job, self.caller.uid, launched.cluster.own.get());
+        self.name = match self.request.keep {
+            Some(_) => self.kept_name.clone(),
+            None => of_node(self.name.clone(), &launched.cluster),
+        };
         self.job.rank = launched.task;
         self.cluster = Some(launched.cluster.clone());
         self.request.report = None; // the launcher writes it
         self.launched = Some(launched);
+    }
+
+    /// What a service that was there before must be like.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            views: self.views.iter().map(|view| view.path.clone()).collect(),
+            mount_under: self.mount_under.clone(),
+            local_nodes: self.request.local.map(|local| local.nodes),
+        }
     }
 
     /// How many nodes share this machine's memory.
@@ -147,7 +165,11 @@ impl Plan {
         }
         self.here.go();
         inherited::restore_streams();
-        EnterError::new(Step::Exec, self.command.exec())
+        let errno = match self.request.keep {
+            Some(_) => Command::keeper().exec(),
+            None => self.command.exec(),
+        };
+        EnterError::new(Step::Exec, errno)
     }
 
     /// What an exec that ended with `errno` means for the user.
@@ -178,6 +200,11 @@ impl Here {
         }
     }
 
+    /// For what must not keep any directory busy.
+    fn nowhere() -> Self {
+        Here { path: Some("/".into()), directory: None }
+    }
+
     /// By its path; a directory that has lost its name is at least the same directory.
     fn go(&self) {
         let by_path = self.path.as_ref().is_some_and(|path| std::env::set_current_dir(path).is_ok());
@@ -185,6 +212,18 @@ impl Here {
             let _ = rustix::process::fchdir(directory);
         }
     }
+}
+
+/// What is to run, or, if the service is kept for others, whose environment is to be shown.
+fn command(request: &mut Request) -> Result<Command, CommandError> {
+    let mut words = std::mem::take(&mut request.command);
+    if request.keep.is_some() && words.is_empty() {
+        if !request.views.is_empty() {
+            return Ok(Command::keeper());
+        }
+        words.push("python3".into());
+    }
+    Command::find(words, std::env::var_os("PATH").as_deref())
 }
 
 fn job(request: &Request) -> Job {
@@ -213,6 +252,16 @@ fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, u
     parts.push(under.map_or(OsStr::new(""), |under| under.as_os_str()));
     parts.extend(views);
     job::rendezvous(uid, &parts)
+}
+
+/// Of the service that `spinney up` keeps on the node at `place` of this machine.
+pub fn kept_name(job: &Job, uid: u32, place: u32) -> String {
+    format!("{}{place}", kept_prefix(job, uid))
+}
+
+/// What the names of all such services of a job begin with.
+pub fn kept_prefix(job: &Job, uid: u32) -> String {
+    job::rendezvous(uid, &[OsStr::new("kept"), OsStr::new(&job.allocation)]) + "-"
 }
 
 /// Each node elects a founder of its own, also where several share a machine.

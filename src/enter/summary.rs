@@ -20,7 +20,7 @@ pub fn line(summary: &Summary) -> String {
     if summary.tasks > 1 {
         parts.push(format!("{} tasks", grouped(summary.tasks)));
     }
-    parts.push(format!("view ready in {:.0} ms", summary.ready_seconds * 1000.0));
+    parts.extend(summary.ready_seconds.map(|seconds| format!("view ready in {:.0} ms", seconds * 1000.0)));
     if summary.restarts > 0 {
         parts.push(format!("{} restarts", grouped(summary.restarts)));
     }
@@ -74,7 +74,7 @@ mod tests {
             answers: 1000,
             storage_calls: 1021,
             storage_bytes: 34_400_000,
-            ready_seconds: 0.0123,
+            ready_seconds: Some(0.0123),
             nodes: 1,
             tasks: 1,
             restarts: 0,

@@ -25,7 +25,7 @@ use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
 use crate::holder::fusermount;
-use crate::holder::messages::{Farewell, FromHolder, ToHolder, Uncompiled};
+use crate::holder::messages::{Farewell, FromHolder, TaskEnd, ToHolder, Uncompiled};
 use crate::holder::namespaces::{mount_namespace_of, processes_inside};
 
 /// How long the farewell may take: the report's 5 s and a little.
@@ -57,6 +57,8 @@ pub struct Tenancy {
     pub holder: Option<Channel>,
     /// The holder that this wrapper started itself and must reap.
     pub first_holder: Option<Child>,
+    /// Whether the task is none, but keeps the service for those to come.
+    pub keeps: bool,
     /// How the task got in.
     pub way: WayIn,
     /// What is shown.
@@ -94,7 +96,8 @@ impl Tenancy {
             }
         };
         self.leave(plan, end)?;
-        Ok(Outcome::Task(end))
+        // However the keeper ended, the service was let go.
+        Ok(Outcome::Task(if self.keeps { End::Exited(0) } else { end }))
     }
 
     /// `false`: the service is lost, and the tasks with it.
@@ -106,7 +109,10 @@ impl Tenancy {
                 plan.request.talk.warn("the view was unmounted; the command goes on with storage itself");
                 true
             }
-            Ok(Some(_)) => {
+            Ok(Some((message, _))) => {
+                if message == FromHolder::GoDown {
+                    signals::send(self.task.number(), libc::SIGTERM);
+                }
                 self.holder = Some(holder);
                 true
             }
@@ -131,7 +137,7 @@ impl Tenancy {
 
     fn resume(&self) -> Option<Channel> {
         let holder = election::reconnect(&self.name, rustix::process::geteuid().as_raw()).ok()?;
-        holder.send(&ToHolder::Resume { task: self.task.number() }, &[]).ok()?;
+        holder.send(&ToHolder::Resume { task: self.task.number(), keeps: self.keeps }, &[]).ok()?;
         Some(holder)
     }
 
@@ -154,7 +160,8 @@ impl Tenancy {
     }
 
     fn leave(&mut self, plan: &Plan, end: End) -> io::Result<()> {
-        let message = ToHolder::Leave { rank: plan.job.rank, exit_code: end.exit_code() };
+        let ended = TaskEnd { rank: plan.job.rank, exit_code: end.exit_code() };
+        let message = ToHolder::Leave { ended: (!self.keeps).then_some(ended) };
         let mut farewell = self.farewell(&message)?;
         if farewell.is_none() {
             // The holder may have died just now; a new one can say it as well.
@@ -177,7 +184,9 @@ impl Tenancy {
             ));
         }
         if let Some(summary) = farewell.summary {
-            self.see_the_end(farewell.mount_namespace)?;
+            if !farewell.stays {
+                self.see_the_end(farewell.mount_namespace)?;
+            }
             match &plan.launched {
                 Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
                 None if talk != Talk::Quiet => talk.sum_up(super::summary::line(&summary)),

@@ -160,13 +160,13 @@ mod tests {
         let (here, there) = Channel::pair().unwrap();
         drop(there);
         assert!(here.receive::<ToHolder>().unwrap().is_none());
-        assert!(here.send(&ToHolder::Join, &[]).is_err());
+        assert!(here.send(&ToHolder::Join { wanted: None }, &[]).is_err());
     }
 
     #[test]
     fn the_last_word_of_a_peer_is_heard_though_it_closed_without_reading_ours() {
         let (here, there) = Channel::pair().unwrap();
-        here.send(&ToHolder::Join, &[]).unwrap();
+        here.send(&ToHolder::Join { wanted: None }, &[]).unwrap();
         there.send(&FromDaemon::Ready, &[]).unwrap();
         drop(there);
         assert_eq!(here.receive::<FromDaemon>().unwrap().map(|heard| heard.0), Some(FromDaemon::Ready));

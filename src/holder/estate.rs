@@ -10,9 +10,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::messages::Wanted;
 use crate::cluster::Cluster;
 
 /// How tasks reach the view on this node.
@@ -94,6 +96,10 @@ pub struct Settings {
     /// For each view whether it is on storage that all nodes see: on a network file system, or `--shared` says so, or all
     /// nodes are this machine.
     pub shared: Vec<bool>,
+    /// Whether the founder keeps the service for tasks to come: it is no task itself.
+    pub kept: bool,
+    /// How long a kept service stays that nobody uses; `None`: until it is told to go.
+    pub linger: Option<Duration>,
     /// Whether the node's record goes to the last wrapper, which hands it to its launcher, instead of into a file.
     pub hand_up_record: bool,
     /// Directory for `run.json`.
@@ -105,6 +111,17 @@ pub struct Settings {
     pub record_args: bool,
     /// Kernel features to behave as if missing, for tests: `resend`, `no_opendir`.
     pub masked: Vec<String>,
+}
+
+impl Settings {
+    /// Whether the service is as somebody who did not found it wants it.
+    pub fn are(&self, wanted: &Wanted) -> bool {
+        let shows = |path: &PathBuf| self.views.iter().any(|view| path.starts_with(view));
+        let n_nodes = self.cluster.as_ref().map_or(1, Cluster::n_nodes);
+        wanted.views.iter().all(shows)
+            && wanted.mount_under == self.mount_under
+            && wanted.local_nodes.is_none_or(|wanted| wanted == n_nodes)
+    }
 }
 
 /// One FUSE connection of the node. In namespaces there is one; `fusermount3` in place needs one per view.

@@ -42,7 +42,8 @@ fn found_with(mut estate: Estate, founder: Channel) -> io::Result<Service> {
     let mut ledger = Ledger::begin();
     let namespaces = gather(&mut estate, &founder)?;
     ledger.mount_namespace = namespaces.as_ref().map(Namespaces::inode).transpose()?;
-    ledger.present = 1;
+    ledger.kept = estate.settings.kept;
+    ledger.present = usize::from(!ledger.kept);
     // Before the first task can be inside: from then on this process may be killed and must have a successor.
     ledger.store(&estate.ledger).map_err(cannot("write to shared memory"))?;
     let mut daemon = succession::start_daemon(&mut estate).map_err(cannot("start the daemon"))?;

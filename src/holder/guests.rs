@@ -23,6 +23,8 @@ pub enum Standing {
     Asking(u64),
     /// Has a task inside.
     Present,
+    /// Has no task inside, but keeps the service for tasks to come.
+    Keeping,
     /// Its task has ended; it waits for the farewell.
     Leaving,
     /// Told farewell; it stays connected only to see the holder end.

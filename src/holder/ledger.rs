@@ -34,6 +34,10 @@ pub struct Ledger {
     pub mount_namespace: Option<u64>,
     /// Wrappers that have a task inside.
     pub present: usize,
+    /// Whether a wrapper without a task keeps the service.
+    pub kept: bool,
+    /// Whether it ends with the last task and takes no more.
+    pub going_down: bool,
     /// Tasks that have left.
     pub tasks_ended: u64,
     /// Those that did not end with 0.

@@ -46,6 +46,16 @@ pub enum Wish {
         #[serde(with = "super::paths::list")]
         paths: Vec<PathBuf>,
     },
+    /// Are all nodes connected? Answered once they are, or with those that are not in time.
+    Ready {
+        /// Milliseconds to wait at most.
+        within_ms: u64,
+    },
+    /// End with the last task; answered with the nodes that could not be told.
+    Down {
+        /// Whether this one is to tell the other nodes.
+        everywhere: bool,
+    },
 }
 
 /// From the daemon to the holder.
@@ -68,6 +78,8 @@ pub enum FromDaemon {
         /// That of the question.
         ticket: u64,
     },
+    /// Nobody keeps the service any more: it ends with the last task, and takes no more.
+    GoDown,
     /// It cannot serve, and ends.
     Failed(Failed),
     /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
@@ -120,21 +132,46 @@ pub enum ToHolder {
     /// Founder's child: the views are in place, others may join.
     Inside,
     /// A wrapper that found the name taken: let me in.
-    Join,
+    Join {
+        /// What the service must be like; `None`: the name says it all.
+        wanted: Option<Wanted>,
+    },
     /// A wrapper whose holder died.
     Resume {
         /// Its child, which is inside.
         task: i32,
+        /// Whether it is the one that keeps the service, and its child no task.
+        keeps: bool,
     },
-    /// COMMAND has ended.
+    /// What the wrapper had inside has ended.
     Leave {
-        /// The task's rank among those of the job, 0 if there is but one.
-        rank: u64,
-        /// Its exit code; 128 + N after signal N.
-        exit_code: i32,
+        /// How, if it was a task; `None`: the wrapper kept the service.
+        ended: Option<TaskEnd>,
     },
     /// Not a wrapper: somebody who wants to know or do something.
     Ask(Wish),
+}
+
+/// What a task wants of a service that was there before it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Each must be shown, or be beneath what is shown.
+    #[serde(with = "super::paths::list")]
+    pub views: Vec<PathBuf>,
+    /// Where.
+    #[serde(with = "super::paths::maybe")]
+    pub mount_under: Option<PathBuf>,
+    /// As many nodes must be on one machine; `None`: any number.
+    pub local_nodes: Option<u32>,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TaskEnd {
+    /// Its rank among those of the job, 0 if there is but one.
+    pub rank: u64,
+    /// Its exit code; 128 + N after signal N.
+    pub exit_code: i32,
 }
 
 /// From the holder to a wrapper or the founder's child.
@@ -149,6 +186,10 @@ pub enum FromHolder {
     Welcome(Welcome),
     /// Answer to [`ToHolder::Join`]: the view is fading away, found another.
     Fading,
+    /// Answer to [`ToHolder::Join`]: the service is not what is wanted.
+    Elsewhere,
+    /// To the wrapper that keeps the service: let it go.
+    GoDown,
     /// Answer to [`ToHolder::Leave`].
     Farewell(Farewell),
     /// Answer to [`ToHolder::Ask`]. Descriptor: a memfd with JSON.
@@ -174,6 +215,8 @@ pub struct Welcome {
 pub struct Farewell {
     /// `None` while other wrappers are still here: only the last one sums up.
     pub summary: Option<Summary>,
+    /// Whether the service stays for tasks to come.
+    pub stays: bool,
     /// Inode number of the mount namespace the tasks are in, if they are in one of their own.
     pub mount_namespace: Option<u64>,
     /// Why the report could not be written.
@@ -200,12 +243,28 @@ pub struct Summary {
     pub storage_calls: u64,
     /// Bytes of content read from storage.
     pub storage_bytes: u64,
-    /// Seconds until the view could be used.
-    pub ready_seconds: f64,
+    /// Seconds until the view could be used; `None`: it was there already.
+    pub ready_seconds: Option<f64>,
     /// Nodes that had it.
     pub nodes: u64,
     /// Tasks that used it.
     pub tasks: u64,
     /// Restarts of daemon and holder.
     pub restarts: u64,
+}
+
+impl Summary {
+    /// What has come since `before`.
+    pub fn since(self, before: &Summary) -> Self {
+        Summary {
+            requests: self.requests - before.requests,
+            from_memory: self.from_memory - before.from_memory,
+            answers: self.answers - before.answers,
+            storage_calls: self.storage_calls - before.storage_calls,
+            storage_bytes: self.storage_bytes - before.storage_bytes,
+            tasks: self.tasks - before.tasks,
+            restarts: self.restarts - before.restarts,
+            ..self
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::fusermount;
 use super::guests::{Guests, Standing};
 use super::ledger::Ledger;
 use super::messages::{
-    Farewell, FromDaemon, FromHolder, Summary, ToDaemon, ToHolder, Uncompiled, Welcome, Wish,
+    Farewell, FromDaemon, FromHolder, Summary, TaskEnd, ToDaemon, ToHolder, Uncompiled, Wanted, Welcome, Wish,
 };
 use super::namespaces::Namespaces;
 use super::succession;
@@ -59,7 +59,9 @@ pub struct Service {
     /// Held while the view must stay although perhaps no process is inside.
     namespaces: Option<Namespaces>,
     /// Wrappers of the dead holder that have not yet been heard of.
-    awaited: usize,
+    awaited: Awaited,
+    /// The figures when the first of the present tasks came.
+    before: Summary,
     /// When to stop waiting for a report, or for wrappers to resume.
     deadline: Option<Instant>,
     report_error: Option<String>,
@@ -108,9 +110,9 @@ impl Service {
         let ledger = Ledger::load(&estate.ledger)?;
         let mut service = Service::with(estate, ledger)?;
         service.recorder.count(Counter::FaultsHolderRestarts);
-        service.awaited = service.ledger.present;
+        service.awaited = Awaited { tasks: service.ledger.present, keeper: service.ledger.kept };
         service.deadline = Some(Instant::now() + RESUME_WAIT_MAX);
-        if service.awaited > 0 {
+        if service.awaited.any() {
             // Their tasks may end before they are heard, and must not take the view with them.
             service.hold_namespaces();
         }
@@ -125,7 +127,8 @@ impl Service {
             recorder,
             guests: Guests::default(),
             namespaces: None,
-            awaited: 0,
+            awaited: Awaited::default(),
+            before: Summary::default(),
             deadline: None,
             report_error: None,
             record: None,
@@ -197,9 +200,11 @@ impl Service {
                 let answer: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
                 self.guests.answer(ticket, &answer);
             }
+            Some((FromDaemon::GoDown, _)) => self.go_down(),
             Some((FromDaemon::Ended, _)) => {
                 self.ended = true;
                 self.guests.tell(Standing::Present, &FromHolder::Ended, Standing::Present);
+                self.guests.tell(Standing::Keeping, &FromHolder::Ended, Standing::Keeping);
             }
             None if self.ended => return Ok(false),
             None => self.restart_daemon()?,
@@ -235,26 +240,30 @@ impl Service {
     fn hear_guest(&mut self, place: usize) {
         let message = self.guests.at(place).channel.receive();
         match message {
-            Ok(Some((ToHolder::Join, _))) => self.join(place),
-            Ok(Some((ToHolder::Resume { task }, _))) => self.resume_guest(place, task),
-            Ok(Some((ToHolder::Leave { rank, exit_code }, _))) => self.leave(place, rank, exit_code),
+            Ok(Some((ToHolder::Join { wanted }, _))) => self.join(place, wanted.as_ref()),
+            Ok(Some((ToHolder::Resume { task, keeps }, _))) => self.resume_guest(place, task, keeps),
+            Ok(Some((ToHolder::Leave { ended }, _))) => self.leave(place, ended),
             Ok(Some((ToHolder::Ask(wish), _))) => self.ask(place, wish),
             // Founding is over; whoever repeats it here is no wrapper of ours.
             Ok(Some(_)) | Err(_) | Ok(None) => self.lost(place),
         }
     }
 
-    fn join(&mut self, place: usize) {
+    fn join(&mut self, place: usize, wanted: Option<&Wanted>) {
         let settings = &self.estate.settings;
         let way_in = settings.way_in;
-        self.hold_namespaces();
-        let guest = self.guests.at(place);
-        let closed = self.ended || self.unmounted || !self.ledger.inside;
-        if closed || (way_in.has_namespace() && self.namespaces.is_none()) {
-            let _ = guest.channel.send_now(&FromHolder::Fading, &[]);
-            self.guests.remove(place);
-            return;
+        if wanted.is_some_and(|wanted| !settings.are(wanted)) {
+            return self.turn_away(place, &FromHolder::Elsewhere);
         }
+        self.hold_namespaces();
+        let closed = self.ended || self.unmounted || self.ledger.going_down || !self.ledger.inside;
+        if closed || (way_in.has_namespace() && self.namespaces.is_none()) {
+            return self.turn_away(place, &FromHolder::Fading);
+        }
+        if self.present() == 0 {
+            self.before = self.summary();
+        }
+        let guest = self.guests.at(place);
         let settings = &self.estate.settings;
         let welcome =
             FromHolder::Welcome(Welcome { way_in, gid: settings.caller.gid, views: settings.views.clone() });
@@ -268,6 +277,18 @@ impl Service {
         }
     }
 
+    fn turn_away(&mut self, place: usize, why: &FromHolder) {
+        let _ = self.guests.at(place).channel.send_now(why, &[]);
+        self.guests.remove(place);
+    }
+
+    /// From now on the service ends with the last task.
+    fn go_down(&mut self) {
+        self.ledger.going_down = true;
+        self.store();
+        self.guests.tell(Standing::Keeping, &FromHolder::GoDown, Standing::Keeping);
+    }
+
     /// Passes a question on to the daemon. One that is just dying does not take it: whoever asks sees that.
     fn ask(&mut self, place: usize, wish: Wish) {
         self.last_ticket += 1;
@@ -279,16 +300,19 @@ impl Service {
         }
     }
 
-    fn resume_guest(&mut self, place: usize, task: i32) {
+    fn resume_guest(&mut self, place: usize, task: i32, keeps: bool) {
         if self.namespaces.is_none() {
             self.namespaces = Namespaces::of(&task.to_string(), self.estate.settings.way_in)
                 .ok()
                 .filter(|found| found.inode().ok() == self.ledger.mount_namespace);
         }
-        self.guests.at(place).standing = Standing::Present;
-        self.awaited = self.awaited.saturating_sub(1);
+        self.guests.at(place).standing = if keeps { Standing::Keeping } else { Standing::Present };
+        self.awaited.has_come(keeps);
         self.ledger.inside = true;
         self.guests_changed();
+        if self.ledger.going_down {
+            self.go_down();
+        }
     }
 
     /// Opens the tasks' namespaces through any process that is inside, if there is one.
@@ -302,21 +326,24 @@ impl Service {
 
     /// Wrappers with a task inside, those included that a dead holder had and that are still to be heard of.
     fn present(&self) -> usize {
-        self.guests.count(Standing::Present) + self.awaited
+        self.guests.count(Standing::Present) + self.awaited.tasks
+    }
+
+    fn is_kept(&self) -> bool {
+        self.guests.count(Standing::Keeping) > 0 || self.awaited.keeper
     }
 
     /// Writes down how many there are now; whoever is here makes a deadline for the last to leave void.
     fn guests_changed(&mut self) {
-        if self.awaited == 0 && self.present() > 0 {
+        if !self.awaited.any() && (self.present() > 0 || self.is_kept()) {
             self.deadline = None;
         }
-        self.ledger.present = self.present();
         self.store();
     }
 
-    fn leave(&mut self, place: usize, rank: u64, exit_code: i32) {
+    fn leave(&mut self, place: usize, ended: Option<TaskEnd>) {
         self.guests.at(place).standing = Standing::Leaving;
-        self.task_ended(rank, exit_code);
+        self.guest_left(ended);
         if self.present() > 0 {
             self.say_farewell(None);
         } else {
@@ -327,8 +354,9 @@ impl Service {
     /// The guest closed its connection: after its farewell, or because it was killed.
     fn lost(&mut self, place: usize) {
         match self.guests.remove(place) {
-            Standing::Present => {
-                self.task_ended(u64::MAX, EXIT_CODE_KILLED);
+            standing @ (Standing::Present | Standing::Keeping) => {
+                let killed = TaskEnd { rank: u64::MAX, exit_code: EXIT_CODE_KILLED };
+                self.guest_left((standing == Standing::Present).then_some(killed));
                 if self.present() == 0 {
                     self.ask_for_report();
                 }
@@ -337,13 +365,16 @@ impl Service {
         }
     }
 
-    fn task_ended(&mut self, rank: u64, exit_code: i32) {
-        self.ledger.task_ended(rank, exit_code);
-        self.ledger.present = self.present();
+    fn guest_left(&mut self, ended: Option<TaskEnd>) {
+        if let Some(TaskEnd { rank, exit_code }) = ended {
+            self.ledger.task_ended(rank, exit_code);
+        }
         self.store();
     }
 
-    fn store(&self) {
+    fn store(&mut self) {
+        self.ledger.present = self.present();
+        self.ledger.kept = self.is_kept();
         if let Err(error) = self.ledger.store(&self.estate.ledger) {
             tracing::error!(%error, "the ledger cannot be written");
         }
@@ -358,9 +389,9 @@ impl Service {
     }
 
     fn deadline_passed(&mut self) {
-        if self.awaited > 0 {
-            tracing::warn!(awaited = self.awaited, "wrappers of the dead holder were not heard of");
-            self.awaited = 0;
+        if self.awaited.any() {
+            tracing::warn!(awaited = ?self.awaited, "wrappers of the dead holder were not heard of");
+            self.awaited = Awaited::default();
             self.guests_changed();
             if self.present() == 0 {
                 self.ask_for_report();
@@ -378,12 +409,12 @@ impl Service {
         self.deadline = None;
         // If somebody came in meanwhile, that one is now the last and asks again.
         let last = self.present() == 0;
-        if last {
+        if last && !self.is_kept() {
             // Before the farewell, so that a wrapper that hears it sees the end soon.
             self.namespaces = None;
             self.unmount();
         }
-        self.say_farewell(last.then(|| self.summary()));
+        self.say_farewell(last.then(|| self.summary().since(&self.before)));
     }
 
     fn say_farewell(&mut self, summary: Option<Summary>) {
@@ -391,6 +422,7 @@ impl Service {
         self.told_uncompiled |= uncompiled.is_some();
         let farewell = FromHolder::Farewell(Farewell {
             summary,
+            stays: self.is_kept(),
             mount_namespace: self.ledger.mount_namespace,
             report_error: self.report_error.take(),
             record: self.record.take(),
@@ -410,8 +442,12 @@ impl Service {
     }
 
     fn welcome_in(&mut self, founder: Channel) {
-        self.guests.add(founder, Standing::Present);
-        self.recorder.count(Counter::TasksJoined);
+        if self.ledger.kept {
+            self.guests.add(founder, Standing::Keeping);
+        } else {
+            self.guests.add(founder, Standing::Present);
+            self.recorder.count(Counter::TasksJoined);
+        }
         self.guests_changed();
     }
 
@@ -426,10 +462,31 @@ impl Service {
             answers: answers.into_iter().map(get).sum(),
             storage_calls: get(Counter::StorageMetadata) + get(Counter::StorageReads),
             storage_bytes: get(Counter::StorageBytes),
-            ready_seconds: self.ledger.ready_seconds(),
+            ready_seconds: (!self.estate.settings.kept).then(|| self.ledger.ready_seconds()),
             nodes: 1,
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
+        }
+    }
+}
+
+/// Those that a dead holder had and its successor has not yet heard of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Awaited {
+    tasks: usize,
+    keeper: bool,
+}
+
+impl Awaited {
+    fn any(self) -> bool {
+        self.tasks > 0 || self.keeper
+    }
+
+    fn has_come(&mut self, keeps: bool) {
+        if keeps {
+            self.keeper = false;
+        } else {
+            self.tasks = self.tasks.saturating_sub(1);
         }
     }
 }

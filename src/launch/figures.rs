@@ -50,7 +50,7 @@ impl Figures {
             storage_calls: sum.storage_calls + next.storage_calls,
             storage_bytes: sum.storage_bytes + next.storage_bytes,
             // The view was ready when the last node's was.
-            ready_seconds: sum.ready_seconds.max(next.ready_seconds),
+            ready_seconds: sum.ready_seconds.into_iter().chain(next.ready_seconds).reduce(f64::max),
             nodes: sum.nodes + next.nodes,
             tasks: sum.tasks + next.tasks,
             restarts: sum.restarts + next.restarts,
@@ -67,10 +67,11 @@ mod tests {
         let mut figures = Figures::default();
         assert_eq!(figures.summary(), None);
         for (requests, ready_seconds) in [(5, 0.25), (7, 0.5), (1, 0.125)] {
+            let ready_seconds = Some(ready_seconds);
             figures.add(Summary { requests, ready_seconds, nodes: 1, tasks: 2, ..Summary::default() });
         }
         let sum = figures.summary().unwrap();
-        assert_eq!((sum.requests, sum.ready_seconds, sum.nodes, sum.tasks), (13, 0.5, 3, 6));
+        assert_eq!((sum.requests, sum.ready_seconds, sum.nodes, sum.tasks), (13, Some(0.5), 3, 6));
     }
 
     #[test]

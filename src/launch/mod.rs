@@ -11,6 +11,7 @@
 
 mod crew;
 mod figures;
+pub mod up;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,13 +39,14 @@ pub const TASKS_MAX: u32 = 4096;
 
 /// `spinney run --local-nodes`: ends as the first task that did not end with 0.
 pub fn run(request: Request, nodes: LocalNodes) -> ExitCode {
-    ExitCode::from(match launch(request, nodes) {
+    ExitCode::from(match prepare(request).and_then(|plan| carry_out(plan, nodes, None)) {
         Ok(end) => enter::end_like(end),
         Err(failure) => enter::fail(&failure),
     })
 }
 
-fn launch(request: Request, nodes: LocalNodes) -> Result<End, Failure> {
+/// Decides for all.
+fn prepare(request: Request) -> Result<Plan, Failure> {
     if request.way == Some(WayIn::Fusermount) {
         return Err(Failure::NotForLocalNodes);
     }
@@ -53,11 +55,18 @@ fn launch(request: Request, nodes: LocalNodes) -> Result<End, Failure> {
         plan.choice = Some(found::choose(&plan)?);
     }
     found::try_outputs(&plan)?;
+    Ok(plan)
+}
+
+/// Starts the wrappers and stays with them. `voice`: where to say what is to be said, if not on standard error.
+fn carry_out(plan: Plan, nodes: LocalNodes, voice: Option<Channel>) -> Result<End, Failure> {
     let (line, theirs) = Channel::pair()?;
     let mut launcher = Launcher { plan, nodes, cluster: unique_here("local"), key: job_key::make()?, theirs };
     let mut ward = Ward::begin()?;
     let crew = Crew::start(nodes, &ward.signals, |place| launcher.become_wrapper(place))?;
     let Launcher { plan, .. } = launcher;
+    // Not before: the wrappers speak to this process.
+    voice.into_iter().for_each(enter::talk::through);
     descriptors::release_inherited();
     ward.place_canary();
     watch(&plan, nodes, &line, ward, crew)

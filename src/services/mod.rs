@@ -6,6 +6,7 @@
 //!
 //! Not here: what is answered (`daemon::asked`), joining a service (`enter`).
 
+pub mod down;
 pub mod refresh;
 pub mod status;
 
@@ -17,6 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::enter::election;
+use crate::enter::job::Job;
+use crate::enter::plan::kept_prefix;
 use crate::holder::channel::Channel;
 use crate::holder::messages::{FromHolder, ToHolder, Wish};
 
@@ -36,6 +39,12 @@ pub fn names() -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Those that `spinney up` keeps for `job`.
+pub fn kept(job: &Job, uid: u32) -> Vec<String> {
+    let prefix = kept_prefix(job, uid);
+    names().into_iter().filter(|name| name.starts_with(&prefix)).collect()
 }
 
 /// Asks the service called `name`.

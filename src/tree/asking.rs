@@ -69,6 +69,13 @@ pub struct TreeState {
     pub views_apart: Vec<ViewId>,
 }
 
+impl TreeState {
+    /// Whether it knows whom to ask in each tree.
+    pub fn is_connected(&self) -> bool {
+        self.shards.iter().all(|shard| shard.parent.is_none() || shard.asks.is_some() || shard.is_top)
+    }
+}
+
 /// How a node stands in one tree now.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardState {

@@ -70,7 +70,7 @@ async fn try_answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
                     Ok(result.map_or_else(said_by_storage, |body| whole(StatusCode::OK, body)))
                 }
                 Head::Blocks(range) => answer_blocks(shared, &child, range, permit).await,
-                Head::Refresh => refresh(shared, request.into_body()).await,
+                Head::Order => order(shared, request.into_body()).await,
                 _ => take_record(shared, asked.from, request.into_body()).await,
             }
         }
@@ -109,7 +109,7 @@ async fn answer_question(
             within(views, &FilePath::root(view))?;
             source.usage(view).await.map(|answer| codec::encode_usage(&answer.value))
         }
-        Question::Block { .. } | Question::Record(_) | Question::Refresh(_) => {
+        Question::Block { .. } | Question::Record(_) | Question::Order(_) => {
             return Err(Refusal::NotUnderstood);
         }
     })
@@ -177,10 +177,10 @@ async fn take_record(shared: &Shared, from: NodeRank, body: Incoming) -> Result<
 }
 
 /// Does what takes a while, on a thread that may block.
-async fn refresh(shared: &Shared, body: Incoming) -> Result<Answer, Refusal> {
+async fn order(shared: &Shared, body: Incoming) -> Result<Answer, Refusal> {
     let body = Limited::new(body, RECORD_BYTES_MAX).collect().await.map_err(|_| Refusal::TooLarge)?;
-    let (refreshes, what) = (shared.serving.refreshes.clone(), body.to_bytes().to_vec());
-    match tokio::task::spawn_blocking(move || refreshes(what)).await {
+    let (orders, what) = (shared.serving.orders.clone(), body.to_bytes().to_vec());
+    match tokio::task::spawn_blocking(move || orders(what)).await {
         Ok(true) => Ok(whole(StatusCode::OK, Vec::new())),
         _ => Err(Refusal::NotUnderstood),
     }

@@ -315,11 +315,11 @@ impl Connections {
             _ => (SMALL_BYTES_MAX, None),
         };
         let (head, body) = match question {
-            Question::Record(body) | Question::Refresh(body) if body.len() > RECORD_BYTES_MAX => {
+            Question::Record(body) | Question::Order(body) if body.len() > RECORD_BYTES_MAX => {
                 return Err(self.too_large());
             }
             Question::Record(record) => (Head::Record, Bytes::from(record)),
-            Question::Refresh(what) => (Head::Refresh, Bytes::from(what)),
+            Question::Order(what) => (Head::Order, Bytes::from(what)),
             question => (Head::Question(question), Bytes::new()),
         };
         let slot = self.slot().await;
@@ -449,7 +449,7 @@ fn understand(
             Reply::Listing { listing, riding }
         }
         (Head::Question(Question::Usage(_)), _) => Reply::Usage(codec::decode_usage(body).map_err(corrupt)?),
-        (Head::Record | Head::Refresh, _) => Reply::Done,
+        (Head::Record | Head::Order, _) => Reply::Done,
         _ => return Err(AskError::Corrupt),
     })
 }

@@ -1,7 +1,7 @@
 //! Questions in the head of an HTTP request and back: paths, versions, ranges.
 //!
 //! `GET /v1/entry/VIEW/PATH`, `/v1/listing/VIEW/PATH`, `/v1/blocks/VIEW/PATH`, `/v1/usage/VIEW`, `/v1/hello`,
-//! `/v1/heartbeat`, `POST /v1/record` and `POST /v1/refresh`. Bytes of a path that are no letters, digits or `-._~/` are written `%XX`.
+//! `/v1/heartbeat`, `POST /v1/record` and `POST /v1/order`. Bytes of a path that are no letters, digits or `-._~/` are written `%XX`.
 //!
 //! Invariant: what comes out of a head is within the limits, and a path has no empty part, `.`, `..` or NUL.
 //! Anything that is not understood is refused.
@@ -44,8 +44,8 @@ pub enum Head {
     Blocks(BlockRange),
     /// A record follows.
     Record,
-    /// What is to be forgotten follows.
-    Refresh,
+    /// What is to be done follows.
+    Order,
 }
 
 /// A request and who asks whom.
@@ -82,7 +82,7 @@ impl Asked {
                 let stale = stale.ok_or(Refusal::NotUnderstood)?;
                 Head::Question(Question::EntryAfter { path: path_of(about)?, stale })
             }
-            (&Method::POST, "refresh") if about.is_empty() => Head::Refresh,
+            (&Method::POST, "order") if about.is_empty() => Head::Order,
             (&Method::GET, "entry") => Head::Question(Question::Entry { path: path_of(about)?, urgency }),
             (&Method::GET, "listing") => Head::Question(Question::Listing { path: path_of(about)?, urgency }),
             (&Method::GET, "usage") => Head::Question(Question::Usage(view_of(about)?)),
@@ -128,7 +128,7 @@ impl Asked {
         if urgency == Urgency::Ahead {
             headers.insert(AHEAD, HeaderValue::from_static("1"));
         }
-        if let Head::Record | Head::Refresh = self.head {
+        if let Head::Record | Head::Order = self.head {
             *request.method_mut() = Method::POST;
         }
         Ok(request)
@@ -139,7 +139,7 @@ impl Asked {
             Head::Hello => "/v1/hello".to_owned(),
             Head::Heartbeat => "/v1/heartbeat".to_owned(),
             Head::Record | Head::Question(Question::Record(_)) => "/v1/record".to_owned(),
-            Head::Refresh | Head::Question(Question::Refresh(_)) => "/v1/refresh".to_owned(),
+            Head::Order | Head::Question(Question::Order(_)) => "/v1/order".to_owned(),
             Head::Question(Question::Usage(view)) => format!("/v1/usage/{}", view.position()),
             Head::Question(Question::Entry { path, .. } | Question::EntryAfter { path, .. }) => {
                 target("entry", path)?

@@ -39,8 +39,8 @@ use crate::profile::recorder::{Counter, Recorder};
 /// Takes the record of a node beneath: who sent it, and its bytes.
 pub type Records = Box<dyn Fn(NodeRank, Vec<u8>) + Send + Sync>;
 
-/// Forgets what it is told, on a thread that may block; false if it does not understand.
-pub type Refreshes = Arc<dyn Fn(Vec<u8>) -> bool + Send + Sync>;
+/// Does as it is told, on a thread that may block; false if it does not, or not yet.
+pub type Orders = Arc<dyn Fn(Vec<u8>) -> bool + Send + Sync>;
 
 /// What a server needs.
 pub struct Serving {
@@ -54,8 +54,8 @@ pub struct Serving {
     pub source: Arc<dyn Source>,
     /// Takes records.
     pub records: Records,
-    /// Forgets.
-    pub refreshes: Refreshes,
+    /// Does what another node says is to be done.
+    pub orders: Orders,
     /// Counts.
     pub recorder: Recorder,
 }

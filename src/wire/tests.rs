@@ -164,7 +164,7 @@ impl Scene {
             rank: NodeRank::new(0),
             views: 1,
             source: shelf.clone(),
-            refreshes: Arc::new(|_| false),
+            orders: Arc::new(|_| false),
             records: Box::new(move |from, record| drop(sender.send((from, record)))),
             recorder,
         };
