@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
 use super::service::ServiceArgs;
-use crate::enter::{self, LocalNodes, Request};
+use crate::enter::{self, Keep, LocalNodes, Request};
 use crate::holder::estate::WayIn;
 use crate::launch;
 
@@ -39,6 +40,11 @@ pub struct RunArgs {
         help_heading = "Cluster"
     )]
     tasks_per_node: u32,
+    /// Leave the service behind for runs to come, until nobody has used it for so long, such as 90s or 10m
+    ///
+    /// As `spinney up --linger` before the run. A scheduler may end it with the step.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with_all = ["way", "report"], help_heading = "Views")]
+    linger: Option<Duration>,
     /// Put all arguments of the command into the report, not only its name
     #[arg(long, help_heading = "Output")]
     record_args: bool,
@@ -83,7 +89,11 @@ pub fn run(args: RunArgs) -> ExitCode {
         let message = format!("at most {} tasks can be started on one machine", launch::TASKS_MAX);
         super::Cli::command().error(ErrorKind::ValueValidation, message).exit();
     }
+    let linger = args.linger;
     let request = request(args, local);
+    if linger.is_some() {
+        launch::up::beforehand(Request { keep: Some(Keep { linger }), require: true, ..request.clone() });
+    }
     match local {
         Some(nodes) => launch::run(request, nodes),
         None => enter::run(request),

@@ -22,7 +22,7 @@ pub struct UpArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Let the service go when nobody has used it for so long, such as 90s or 10m [default: until `spinney down`]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Output")]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Views")]
     linger: Option<Duration>,
     /// Whose environment to show
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]

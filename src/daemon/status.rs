@@ -22,6 +22,7 @@ pub(super) fn of(asked: &Asked) -> Value {
     let mut row = report::row(&record);
     row["job"] = json!(settings.job);
     row["views"] = settings.views.iter().map(|view| view.to_string_lossy()).collect();
+    row["kept"] = json!(settings.kept);
     row["seconds"] = json!(record.outcome.wall_seconds);
     row["founded_unix_us"] = json!(ledger.founded_unix_us);
     row["tasks"]["present"] = json!(ledger.present);

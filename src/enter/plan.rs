@@ -259,9 +259,11 @@ pub fn kept_name(job: &Job, uid: u32, place: u32) -> String {
     format!("{}{place}", kept_prefix(job, uid))
 }
 
-/// What the names of all such services of a job begin with.
+/// What the names of all such services of a job on this machine begin with. Not of a rank: a later step may have other
+/// nodes.
 pub fn kept_prefix(job: &Job, uid: u32) -> String {
-    job::rendezvous(uid, &[OsStr::new("kept"), OsStr::new(&job.allocation)]) + "-"
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    job::rendezvous(uid, &[OsStr::new("kept"), OsStr::new(&job.allocation), OsStr::new(&host)]) + "-"
 }
 
 /// Each node elects a founder of its own, also where several share a machine.

@@ -39,12 +39,37 @@ pub fn run(request: Request) -> ExitCode {
     }
 }
 
+/// For `spinney run --linger`: whatever goes wrong here, the run that follows meets and tells.
+pub fn beforehand(request: Request) {
+    let Ok(plan) = decide(request) else { return };
+    if services::kept(&plan.job, plan.caller.uid).is_empty() {
+        let _ = start(plan, |_| {});
+    }
+}
+
 fn up(request: Request) -> Result<(), Failure> {
     let began = Instant::now();
-    let plan = if request.local.is_some() { prepare(request)? } else { Plan::make(request)? };
+    let plan = decide(request)?;
     if is_up_already(&plan)? {
         return Ok(());
     }
+    let talk = plan.request.talk;
+    let n_nodes = start(plan, talk::say)?;
+    let (nodes, are) = if n_nodes == 1 { ("node", "is") } else { ("nodes", "are") };
+    talk.sum_up(format_args!(
+        "{n_nodes} {nodes} {are} ready after {:.2} s; `spinney down` ends the service",
+        began.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+fn decide(request: Request) -> Result<Plan, Failure> {
+    if request.local.is_some() { prepare(request) } else { Plan::make(request) }
+}
+
+/// Starts what stays, and waits until all nodes are ready; returns how many there are.
+fn start(plan: Plan, say: impl Fn(String)) -> Result<u64, Failure> {
+    let name = plan.kept_name.clone();
     let (line, theirs) = Channel::pair()?;
     // SAFETY: the process has one thread, so the child may allocate and take locks.
     match unsafe { libc::fork() } {
@@ -57,13 +82,7 @@ fn up(request: Request) -> Result<(), Failure> {
         }
         _ => drop(theirs),
     }
-    let n_nodes = wait(&plan, &line)?;
-    let (nodes, are) = if n_nodes == 1 { ("node", "is") } else { ("nodes", "are") };
-    plan.request.talk.sum_up(format_args!(
-        "{n_nodes} {nodes} {are} ready after {:.2} s; `spinney down` ends the service",
-        began.elapsed().as_secs_f64()
-    ));
-    Ok(())
+    wait(name, &line, say)
 }
 
 /// Whether the same service is there and whole. What is left of one that has lost nodes is ended.
@@ -114,10 +133,10 @@ fn settle() -> io::Result<()> {
 }
 
 /// Says what the background has to say until all nodes are ready; returns how many there are.
-fn wait(plan: &Plan, line: &Channel) -> Result<u64, Failure> {
-    let asked = ask_whether_ready(plan.kept_name.clone());
+fn wait(name: String, line: &Channel, say: impl Fn(String)) -> Result<u64, Failure> {
+    let asked = ask_whether_ready(name);
     while !asked.is_finished() {
-        if !hear(line)? {
+        if !hear(line, &say)? {
             // It has ended, and has said why.
             return Err(Failure::NothingUp);
         }
@@ -148,7 +167,7 @@ fn ask_whether_ready(name: String) -> JoinHandle<Option<Value>> {
 }
 
 /// Says what has come through the line within [`LOOK_INTERVAL`]. `false`: nobody is left at its other end.
-fn hear(line: &Channel) -> io::Result<bool> {
+fn hear(line: &Channel, say: impl Fn(String)) -> io::Result<bool> {
     let mut one = [PollFd::new(line, PollFlags::IN)];
     let interval = Timespec::try_from(LOOK_INTERVAL).map_err(io::Error::other)?;
     rustix::io::retry_on_intr(|| poll(&mut one, Some(&interval)))?;
@@ -156,7 +175,7 @@ fn hear(line: &Channel) -> io::Result<bool> {
         return Ok(true);
     }
     match line.receive::<ToLauncher>()? {
-        Some((ToLauncher::Said(said), _)) => talk::say(said),
+        Some((ToLauncher::Said(said), _)) => say(said),
         Some(_) => {}
         None => return Ok(false),
     }

@@ -38,8 +38,9 @@ pub fn lines(services: &[Value]) -> Vec<String> {
         let n_nodes = of_job[0]["tree"]["n_nodes"].as_u64().unwrap_or(1);
         let here = of_job.len();
         lines.push(format!(
-            "job {}: {here} of {n_nodes} nodes here; {}",
+            "job {}: {here} of {n_nodes} nodes here; {}{}",
             text(&of_job[0]["job"]),
+            if of_job[0]["kept"] == true { "kept; " } else { "" },
             views.join(", ")
         ));
         lines.push(format!(

@@ -13,6 +13,7 @@ fn the_help_is_the_manual() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("help-run", help(&["run", "--help"]));
     insta::assert_snapshot!("help-run-short", help(&["run", "-h"]));
+    insta::assert_snapshot!("help-up", help(&["up", "--help"]));
     insta::assert_snapshot!("help-doctor", help(&["doctor", "--help"]));
 }
 

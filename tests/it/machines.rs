@@ -39,12 +39,23 @@ impl Hosts {
 
     /// `spinney run --hosts ... FLAGS -- COMMAND` on the host of this number.
     pub fn run(&self, number: u32, flags: &[&str], command: &[&str]) -> Command {
+        let mut line = self.starting("run", number);
+        line.arg("--require").args(flags).arg("--").args(command);
+        line
+    }
+
+    fn starting(&self, subcommand: &str, number: u32) -> Command {
         let hosts = format!("a[0-{}]", self.count - 1);
         let mut line = self.on(number);
-        line.args(["run", "--view"]).arg(&self.scene.env);
-        line.args(["--require", "--shared", "--job", &self.job, "--hosts", &hosts, "--address-book"])
-            .arg(&self.book);
-        line.args(flags).arg("--").args(command);
+        line.args([subcommand, "--view"]).arg(&self.scene.env);
+        line.args(["--shared", "--job", &self.job, "--hosts", &hosts, "--address-book"]).arg(&self.book);
+        line
+    }
+
+    /// `spinney up --hosts ...` on the host of this number.
+    pub fn up(&self, number: u32) -> Command {
+        let mut line = self.starting("up", number);
+        line.stdin(std::process::Stdio::null());
         line
     }
 

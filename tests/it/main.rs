@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod gathering;
 mod hosts;
+mod kept;
 mod machines;
 mod node_faults;
 mod nodes;
