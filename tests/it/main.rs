@@ -5,7 +5,7 @@ mod cli;
 mod cluster;
 mod gathering;
 mod hosts;
-mod machines;
+mod named_hosts;
 mod node_faults;
 mod nodes;
 mod processes;
