@@ -3,7 +3,7 @@
 //! A lookup takes one shard lock, never across a call to the source beneath.
 //!
 //! Invariant: blocks are kept only with the version they were read under, and only if that was old enough to be
-//! trusted; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
+//! trusted for whoever read it from storage; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
 //! absences are never kept.
 //!
 //! Not here: asking other nodes (`tree`), node ids (`view`), calls on storage (`storage`).
@@ -218,7 +218,8 @@ impl Source for Cache {
     ) -> Fetch<Arc<Block>> {
         if !version.is_settled(SystemTime::now()) {
             // It may stand for other bytes by now, without its times showing it. So nothing of it is kept, nor
-            // shared with who asked earlier, nor fetched ahead (which nobody waits for).
+            // shared with who asked earlier, nor fetched ahead (which nobody waits for). Whoever reads it judges in
+            // the end, since this clock may be ahead of his.
             return match urgency {
                 Urgency::Demand => self.0.source.block(path, version, index, urgency),
                 Urgency::Ahead => ready(Err(FetchError::Stale)),
@@ -228,7 +229,7 @@ impl Source for Cache {
             Some(block) => cached(block),
             None => {
                 tracing::debug!(%path, block = index.0, size = version.size, ?urgency, "asks for a block");
-                self.0.fetch_block(path, version, index, urgency)
+                self.0.fetch_block_alone_if_unsettled(path, version, index, urgency)
             }
         };
         if urgency == Urgency::Demand {
@@ -509,6 +510,26 @@ impl Inner {
         false
     }
 
+    /// Fetches a block, which several may do at once; if it turns out to be unsettled each asks for himself.
+    fn fetch_block_alone_if_unsettled(
+        self: &Arc<Self>,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
+        let shared = self.fetch_block(path, version, index, urgency);
+        let (source, path) = (self.source.clone(), path.clone());
+        Box::pin(async move {
+            match shared.await {
+                Ok(answer) if !answer.value.is_settled() => {
+                    source.block(&path, version, index, urgency).await
+                }
+                outcome => outcome,
+            }
+        })
+    }
+
     fn fetch_block(
         self: &Arc<Self>,
         path: &FilePath,
@@ -526,6 +547,7 @@ impl Inner {
             },
             move |outcome| {
                 match &outcome {
+                    Ok(answer) if !answer.value.is_settled() => {}
                     Ok(answer) => {
                         inner.kept.keep_block(&key, version, index, answer.value.clone());
                         inner.note_small_file(&key, version);

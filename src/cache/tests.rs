@@ -1,6 +1,7 @@
 //! A cache over a storage of one directory that changes as a test wants.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::file::{Attributes, ListingEntry, Timestamp, task};
@@ -10,6 +11,9 @@ use crate::file::{Attributes, ListingEntry, Timestamp, task};
 struct Shelf {
     /// Their sizes.
     files: Mutex<BTreeMap<&'static str, u64>>,
+    /// By this clock all versions are too young to be trusted.
+    is_behind: AtomicBool,
+    blocks_read: AtomicU64,
 }
 
 fn attributes(mode: u32, size: u64) -> Attributes {
@@ -32,7 +36,7 @@ fn attributes(mode: u32, size: u64) -> Attributes {
 
 impl Shelf {
     fn with(files: &[(&'static str, u64)]) -> Arc<Self> {
-        Arc::new(Shelf { files: Mutex::new(files.iter().copied().collect()) })
+        Arc::new(Shelf { files: Mutex::new(files.iter().copied().collect()), ..Shelf::default() })
     }
 
     fn put(&self, name: &'static str, size: u64) {
@@ -68,7 +72,9 @@ impl Source for Shelf {
     }
 
     fn block(&self, _: &FilePath, _: Version, _: BlockIndex, _: Urgency) -> Fetch<Arc<Block>> {
-        told(Arc::new(Block::new(vec![7; 9])))
+        self.blocks_read.fetch_add(1, Ordering::Relaxed);
+        let settled = !self.is_behind.load(Ordering::Relaxed);
+        told(Arc::new(Block::new(vec![7; 9]).settled_if(settled)))
     }
 
     fn usage(&self, _: ViewId) -> Fetch<FileSystemUsage> {
@@ -119,4 +125,31 @@ fn names_are_kept_again_when_the_last_of_several_refreshes_has_ended() {
     // One that was begun before this daemon lived.
     cache.keep_again(RefreshId(3), &all);
     assert_eq!((size(&cache), size(&cache)), ((2, Origin::Storage), (2, Origin::Cache)));
+}
+
+#[test]
+fn a_block_that_was_too_young_for_whoever_read_it_is_not_kept_though_it_is_old_by_this_clock() {
+    let shelf = Shelf::with(&[("a", 9)]);
+    let cache = cache_over(&shelf);
+    let path = root().join(b"a");
+    let version = attributes(libc::S_IFREG, 9).version();
+    assert!(version.is_settled(SystemTime::now()));
+    let block = || now(cache.block(&path, version, BlockIndex(0), Urgency::Demand)).unwrap();
+    shelf.is_behind.store(true, Ordering::Relaxed);
+    assert_eq!((block().origin, block().origin), (Origin::Storage, Origin::Storage));
+    shelf.is_behind.store(false, Ordering::Relaxed);
+    assert_eq!((block().origin, block().origin), (Origin::Storage, Origin::Cache));
+}
+
+#[test]
+fn whoever_shares_a_question_for_a_block_that_is_too_young_gets_one_read_for_him() {
+    let shelf = Shelf::with(&[("a", 9)]);
+    shelf.is_behind.store(true, Ordering::Relaxed);
+    let cache = cache_over(&shelf);
+    let version = attributes(libc::S_IFREG, 9).version();
+    let block = || cache.block(&root().join(b"a"), version, BlockIndex(0), Urgency::Demand);
+    let (first, second) = (block(), block());
+    let before = shelf.blocks_read.load(Ordering::Relaxed);
+    assert!(!now(first).unwrap().value.is_settled() && !now(second).unwrap().value.is_settled());
+    assert_eq!(shelf.blocks_read.load(Ordering::Relaxed), before + 2);
 }
