@@ -3,7 +3,7 @@
 //! A lookup takes one shard lock, never across a call to the source beneath.
 //!
 //! Invariant: blocks are kept only with the version they were read under, and only if that was old enough to be
-//! trusted; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
+//! trusted for whoever read it from storage; so a file replaced under a running job is served whole, old or new, never mixed. Errors other than
 //! absences are never kept.
 //!
 //! Not here: asking other nodes (`tree`), node ids (`view`), calls on storage (`storage`).
@@ -13,6 +13,7 @@ mod directory;
 mod flights;
 mod kept;
 mod pace;
+mod refreshes;
 mod sequence;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ use self::ahead::Ahead;
 use self::directory::{Directory, FetchedFor, Known, Names};
 use self::flights::{Flights, Outcome};
 use self::kept::Kept;
+pub use self::refreshes::RefreshId;
+use self::refreshes::Refreshes;
 use self::sequence::Sequences;
 use crate::file::{
     Answer, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
@@ -65,8 +68,9 @@ struct Inner {
     recorder: Recorder,
     /// Odd while names are passed through and not kept. An answer to a question of another generation is not kept.
     generation: AtomicU64,
-    /// Held shared while an answer is kept, so that none of an old generation comes after the forgetting.
-    keeping: RwLock<()>,
+    /// The refreshes under way. Held shared while an answer is kept, so that none of an old generation comes after the
+    /// forgetting.
+    refreshes: RwLock<Refreshes>,
 }
 
 impl Cache {
@@ -85,7 +89,7 @@ impl Cache {
             limits,
             recorder,
             generation: AtomicU64::new(0),
-            keeping: RwLock::new(()),
+            refreshes: RwLock::default(),
         });
         let listener = Arc::downgrade(&inner);
         changes.subscribe(move |change| {
@@ -111,20 +115,25 @@ impl Cache {
         self.0.kept.set_budget(bytes);
     }
 
-    /// Forgets what is at or beneath `paths`, and until [`Cache::keep_again`] keeps nothing that is told of names and
-    /// shares no question. Blocks stay: they belong to a version.
-    pub fn pass_through(&self, paths: &[FilePath]) {
-        self.0.begin_generation(paths, |generation| (generation + 1) | 1);
+    /// Forgets what is at or beneath `paths`, and until [`Cache::keep_again`] is called for every refresh that is under
+    /// way keeps nothing that is told of names and shares no question. Blocks stay: they belong to a version.
+    ///
+    /// False if too many are under way: then nothing has happened.
+    pub fn pass_through(&self, refresh: RefreshId, paths: &[FilePath]) -> bool {
+        self.0.begin_generation(paths, |refreshes| refreshes.begin(refresh))
     }
 
-    /// Forgets what is at or beneath `paths`, and keeps from now on what storage tells.
-    pub fn keep_again(&self, paths: &[FilePath]) {
-        self.0.begin_generation(paths, |generation| (generation | 1) + 1);
+    /// Forgets what is at or beneath `paths`. From now on keeps what storage tells, unless another refresh is under way.
+    pub fn keep_again(&self, refresh: RefreshId, paths: &[FilePath]) {
+        self.0.begin_generation(paths, |refreshes| {
+            refreshes.end(refresh);
+            true
+        });
     }
 
-    /// Whether names are passed through and not kept.
-    pub fn passes_through(&self) -> bool {
-        self.0.passes_through()
+    /// Whether [`Cache::keep_again`] was not called yet for this refresh.
+    pub fn is_refreshing(&self, refresh: RefreshId) -> bool {
+        self.0.refreshes.read().unwrap_or_else(|e| e.into_inner()).is_under_way(refresh)
     }
 
     /// The listings that are kept of directories in which a task has asked for something, and of those beneath them
@@ -209,7 +218,8 @@ impl Source for Cache {
     ) -> Fetch<Arc<Block>> {
         if !version.is_settled(SystemTime::now()) {
             // It may stand for other bytes by now, without its times showing it. So nothing of it is kept, nor
-            // shared with who asked earlier, nor fetched ahead (which nobody waits for).
+            // shared with who asked earlier, nor fetched ahead (which nobody waits for). Whoever reads it judges in
+            // the end, since this clock may be ahead of his.
             return match urgency {
                 Urgency::Demand => self.0.source.block(path, version, index, urgency),
                 Urgency::Ahead => ready(Err(FetchError::Stale)),
@@ -219,7 +229,7 @@ impl Source for Cache {
             Some(block) => cached(block),
             None => {
                 tracing::debug!(%path, block = index.0, size = version.size, ?urgency, "asks for a block");
-                self.0.fetch_block(path, version, index, urgency)
+                self.0.fetch_block_alone_if_unsettled(path, version, index, urgency)
             }
         };
         if urgency == Urgency::Demand {
@@ -516,6 +526,26 @@ impl Inner {
         false
     }
 
+    /// Fetches a block, which several may do at once; if it turns out to be unsettled each asks for himself.
+    fn fetch_block_alone_if_unsettled(
+        self: &Arc<Self>,
+        path: &FilePath,
+        version: Version,
+        index: BlockIndex,
+        urgency: Urgency,
+    ) -> Fetch<Arc<Block>> {
+        let shared = self.fetch_block(path, version, index, urgency);
+        let (source, path) = (self.source.clone(), path.clone());
+        Box::pin(async move {
+            match shared.await {
+                Ok(answer) if !answer.value.is_settled() => {
+                    source.block(&path, version, index, urgency).await
+                }
+                outcome => outcome,
+            }
+        })
+    }
+
     fn fetch_block(
         self: &Arc<Self>,
         path: &FilePath,
@@ -537,6 +567,7 @@ impl Inner {
             },
             move |outcome| {
                 match &outcome {
+                    Ok(answer) if !answer.value.is_settled() => {}
                     Ok(answer) => {
                         inner.kept.keep_block(&key, version, index, answer.value.clone());
                         inner.note_small_file(&key, version);
@@ -605,14 +636,20 @@ impl Inner {
     }
 
     /// Leave to keep an answer to a question of this `generation`, if that has not passed.
-    fn keeping(&self, generation: u64) -> Option<RwLockReadGuard<'_, ()>> {
-        let guard = self.keeping.read().unwrap_or_else(|e| e.into_inner());
+    fn keeping(&self, generation: u64) -> Option<RwLockReadGuard<'_, Refreshes>> {
+        let guard = self.refreshes.read().unwrap_or_else(|e| e.into_inner());
         (self.generation() == generation).then_some(guard)
     }
 
-    fn begin_generation(&self, paths: &[FilePath], next: impl Fn(u64) -> u64) {
-        let guard = self.keeping.write().unwrap_or_else(|e| e.into_inner());
-        self.generation.store(next(self.generation()), Ordering::Release);
+    /// Has `step` change which refreshes are under way and, if it may, forgets what is at or beneath `paths`.
+    fn begin_generation(&self, paths: &[FilePath], step: impl FnOnce(&mut Refreshes) -> bool) -> bool {
+        let mut refreshes = self.refreshes.write().unwrap_or_else(|e| e.into_inner());
+        if !step(&mut refreshes) {
+            return false;
+        }
+        // The next odd number while any is under way, else the next even one.
+        let parity = u64::from(!refreshes.is_empty());
+        self.generation.store(((self.generation() + 2) & !1) | parity, Ordering::Release);
         // A question that was asked before is not shared with who asks from now on.
         self.entries.close();
         self.listings.close();
@@ -621,7 +658,7 @@ impl Inner {
             self.kept.forget_beneath(path);
             self.forget(&Change { path: path.clone() });
         }
-        drop(guard);
+        true
     }
 
     fn forget(&self, change: &Change) {
@@ -633,3 +670,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

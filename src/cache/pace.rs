@@ -9,6 +9,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::file::UsualTime;
+
 /// In flight to begin with.
 const START: u32 = 8;
 /// In flight at most: 32, chosen and not tuned; docs/decisions/0003-fetching-ahead.md has what was measured with it.
@@ -30,8 +32,8 @@ pub(super) struct Pace {
     /// The fastest that storage was seen to answer lately, in nanoseconds. It creeps up so that a quick
     /// answer from a client's cache does not count for ever.
     best_ns: AtomicU64,
-    /// A moving average of what demand waits, in nanoseconds.
-    usual_ns: AtomicU64,
+    /// What demand waits.
+    usual: UsualTime,
 }
 
 impl Default for Pace {
@@ -40,7 +42,7 @@ impl Default for Pace {
             ahead_max: AtomicU32::new(START),
             calls: AtomicU32::new(0),
             best_ns: AtomicU64::new(0),
-            usual_ns: AtomicU64::new(0),
+            usual: UsualTime::default(),
         }
     }
 }
@@ -53,18 +55,14 @@ impl Pace {
 
     /// Whether storage answers out of this node's memory anyway: nothing is then worth fetching ahead.
     pub(super) fn is_quick(&self) -> bool {
-        self.usual_ns.load(Ordering::Relaxed) < QUICK_NS
+        self.usual.nanoseconds() < QUICK_NS
     }
 
     /// Learns from a job on demand that took `time` on storage. Concurrent callers may lose an update,
     /// which only makes the average a little older.
     pub(super) fn demand_took(&self, time: Duration) {
         let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let usual = match self.usual_ns.load(Ordering::Relaxed) {
-            0 => sample,
-            old => old - old / 8 + sample / 8,
-        };
-        self.usual_ns.store(usual, Ordering::Relaxed);
+        let usual = self.usual.learn(time);
         if sample < QUICK_NS {
             return; // answered out of this node's memory: says nothing about the server
         }

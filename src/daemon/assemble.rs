@@ -48,7 +48,7 @@ pub struct Assembled {
     /// What this node knows.
     pub cache: Cache,
     /// The way to storage through other nodes, if there are any.
-    pub tree: Option<Tree>,
+    pub(super) tree: Option<Tree>,
     /// What makes all of this forget.
     pub(super) refresher: Refresher,
     /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.

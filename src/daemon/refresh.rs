@@ -10,6 +10,7 @@
 //! Not here: asking for it (`services`), what a cache keeps (`cache`).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::orders::{self, Insistence, Others, waiting};
-use crate::cache::Cache;
+use crate::cache::{Cache, RefreshId};
 use crate::cluster::NodeRank;
 use crate::file::{FileKind, FilePath, Listing, Source, Urgency, ViewId};
 use crate::fuse::Notifier;
@@ -57,6 +58,8 @@ enum Step {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Order {
     step: Step,
+    /// Which refresh it is a step of.
+    refresh: u64,
     /// View and path beneath it.
     paths: Vec<(u64, Vec<u8>)>,
 }
@@ -68,21 +71,24 @@ impl Refresher {
             ViewId::from_position(*view).map(|view| FilePath::from_relative(view, relative))
         };
         let Some(paths) = order.paths.iter().map(path).collect::<Option<Vec<_>>>() else { return false };
-        self.step(order.step, &paths);
-        true
+        self.step(order.step, RefreshId(order.refresh), &paths)
     }
 
-    fn step(&self, step: Step, paths: &[FilePath]) {
-        tracing::info!(?step, ?paths, "refreshing");
+    /// Does one step; false if too many refreshes are under way.
+    fn step(&self, step: Step, refresh: RefreshId, paths: &[FilePath]) -> bool {
+        tracing::info!(?step, ?refresh, ?paths, "refreshing");
         self.storage.forget_directories();
         self.tree.iter().for_each(Tree::forget_riding);
         match step {
             Step::PassThrough => {
-                self.cache.pass_through(paths);
-                self.keep_again_later(paths.to_vec());
+                if !self.cache.pass_through(refresh, paths) {
+                    tracing::warn!("too many refreshes are under way");
+                    return false;
+                }
+                self.keep_again_later(refresh, paths.to_vec());
             }
             Step::KeepAgain => {
-                self.cache.keep_again(paths);
+                self.cache.keep_again(refresh, paths);
                 let listed = Listed::new(&self.cache);
                 for (view, notifier) in &self.kernels {
                     paths.iter().for_each(|path| tell_kernel(view, notifier, path, &listed));
@@ -90,14 +96,15 @@ impl Refresher {
                 }
             }
         }
+        true
     }
 
-    fn keep_again_later(&self, paths: Vec<FilePath>) {
+    fn keep_again_later(&self, refresh: RefreshId, paths: Vec<FilePath>) {
         let refresher = self.clone();
         let later = move || {
             std::thread::sleep(PASSING_MAX);
-            if refresher.cache.passes_through() {
-                refresher.step(Step::KeepAgain, &paths);
+            if refresher.cache.is_refreshing(refresh) {
+                refresher.step(Step::KeepAgain, refresh, &paths);
             }
         };
         if let Err(error) = Builder::new().name("refresh".into()).stack_size(256 * 1024).spawn(later) {
@@ -118,17 +125,27 @@ impl Refresher {
         if paths.is_empty() {
             wanted = (0..views.len()).map(|view| FilePath::root(ViewId::new(view))).collect();
         }
+        let missed = if wanted.is_empty() { Vec::new() } else { self.refresh_everywhere(others, &wanted) };
+        json!({ "outside": outside, "missed_nodes": missed, "n_nodes": others.map_or(1, |others| others.n_nodes) })
+    }
+
+    /// Both steps, here and on the others; returns the nodes that missed one.
+    fn refresh_everywhere(&self, others: Option<&Others>, wanted: &[FilePath]) -> Vec<NodeRank> {
+        let refresh = RefreshId(RandomState::new().hash_one(std::process::id()));
+        let own = others.map_or(NodeRank::new(0), |others| others.own);
         let mut missed: Vec<NodeRank> = Vec::new();
-        for step in [Step::PassThrough, Step::KeepAgain].into_iter().filter(|_| !wanted.is_empty()) {
-            self.step(step, &wanted);
+        for step in [Step::PassThrough, Step::KeepAgain] {
+            if !self.step(step, refresh, wanted) {
+                missed.push(own);
+            }
             let relative = |path: &FilePath| (path.view().position() as u64, path.relative().to_vec());
-            let order = Order { step, paths: wanted.iter().map(relative).collect() };
+            let order = Order { step, refresh: refresh.0, paths: wanted.iter().map(relative).collect() };
             let order = orders::Order::Refresh(order);
             missed.extend(others.iter().flat_map(|others| others.tell(&order, NODE_MAX, Insistence::Once)));
         }
         missed.sort_unstable();
         missed.dedup();
-        json!({ "outside": outside, "missed_nodes": missed, "n_nodes": others.map_or(1, |others| others.n_nodes) })
+        missed
     }
 }
 

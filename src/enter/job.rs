@@ -6,7 +6,8 @@
 //! Not here: who the nodes of the job are (`cluster`).
 
 use std::ffi::OsStr;
-use std::hash::Hasher;
+
+use xxhash_rust::xxh3::Xxh3;
 
 /// Identifiers that are equal among the tasks of one step: variable, label in the key.
 ///
@@ -96,12 +97,10 @@ fn start_time(pid: i32) -> u64 {
 /// those of one version. So are the file system root and the namespaces a process sees: two containers that share
 /// the network (and with it the abstract sockets) have different files under the same paths.
 pub fn rendezvous(uid: u32, parts: &[&OsStr]) -> String {
-    // Fixed keys: the same hash in every process of this version.
-    #[allow(deprecated)]
-    let mut hash = std::hash::SipHasher::new();
+    let mut hash = Xxh3::new();
     let mut add = |bytes: &[u8]| {
-        hash.write(&bytes.len().to_ne_bytes());
-        hash.write(bytes);
+        hash.update(&bytes.len().to_ne_bytes());
+        hash.update(bytes);
     };
     add(env!("CARGO_PKG_VERSION").as_bytes());
     for place in ["/", "/proc/self/ns/mnt", "/proc/self/ns/user"] {
@@ -112,7 +111,7 @@ pub fn rendezvous(uid: u32, parts: &[&OsStr]) -> String {
     for part in parts {
         add(part.as_encoded_bytes());
     }
-    format!("spinney-{uid}-{:016x}", hash.finish())
+    format!("spinney-{uid}-{:016x}", hash.digest())
 }
 
 #[cfg(test)]

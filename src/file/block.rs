@@ -47,18 +47,33 @@ pub struct Block {
     bytes: Box<[u8]>,
     /// As it came with the bytes; else empty until somebody wants to send them: most blocks never travel.
     checksum: OnceLock<u64>,
+    settled: bool,
 }
 
 impl Block {
-    /// A block of these bytes, as storage gave them.
+    /// A block of these bytes, as storage gave them under a settled version.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::new() }
+        Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::new(), settled: true }
     }
 
     /// A block that came from another node with its checksum; `None` if they do not belong together.
     pub fn received(bytes: Vec<u8>, checksum: u64) -> Option<Self> {
-        (xxh3_64(&bytes) == checksum)
-            .then(|| Block { bytes: bytes.into_boxed_slice(), checksum: OnceLock::from(checksum) })
+        (xxh3_64(&bytes) == checksum).then(|| Block {
+            bytes: bytes.into_boxed_slice(),
+            checksum: OnceLock::from(checksum),
+            settled: true,
+        })
+    }
+
+    /// The same, read when its version was too young to be trusted if `settled` is false.
+    pub fn settled_if(self, settled: bool) -> Self {
+        Block { settled, ..self }
+    }
+
+    /// Whether the version was settled when the bytes were read, by the clock of the node that read them. If not, the same
+    /// version may by now stand for other bytes, so they are for whoever asked for them and not to be kept.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// XXH3 of the bytes, 64 bits: the one they came with, else made now and kept.

@@ -8,8 +8,9 @@
 //!
 //! Not here: what is known of single names (`cache::directory`).
 
-use std::hash::Hasher;
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Entry;
 
@@ -107,23 +108,10 @@ impl Listing {
     }
 }
 
-/// FNV-1a, so that the position of a name is the same in every process and on every node.
+/// A hash that is the same in every process, so that a reader can go on after a daemon's death.
 fn position_of(name: &[u8]) -> u64 {
-    struct Fnv(u64);
-    impl Hasher for Fnv {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-    }
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    hasher.write(name);
     // Non-negative as a signed `off_t`, with room above for names that collide.
-    (hasher.finish() >> 2).max(FIRST_POSITION)
+    (xxh3_64(name) >> 2).max(FIRST_POSITION)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod listing;
 mod path;
 mod source;
 pub mod task;
+mod usual_time;
 
 pub use attributes::{Attributes, Entry, FileKind, Timestamp, Version};
 pub use block::{BLOCK_BYTES, Block, BlockIndex, Passing};
@@ -21,3 +22,4 @@ pub use path::{FilePath, NAME_BYTES_MAX, ViewId};
 pub use source::{
     Answer, Change, Changes, Fetch, FileSystemUsage, Origin, SmallFile, Source, Urgency, ready,
 };
+pub use usual_time::UsualTime;

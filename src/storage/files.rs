@@ -8,16 +8,15 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quick_cache::sync::Cache;
 use rustix::io::Errno;
 
 use super::calls::Calls;
 use super::directories::Directories;
-use crate::file::{Attributes, FetchError, FilePath, Version};
+use crate::file::{Attributes, FetchError, FilePath, UsualTime, Version};
 
 /// A file opened under the version it had.
 pub(super) struct OpenFile {
@@ -31,8 +30,8 @@ pub(super) struct OpenFile {
 pub(super) struct Files {
     kept: Cache<(FilePath, Version), Arc<OpenFile>>,
     calls: Calls,
-    /// A moving average of what a read takes.
-    usual_read_ns: AtomicU64,
+    /// What a read takes.
+    usual_read: UsualTime,
 }
 
 /// What a read takes on average at most when it comes out of this node's memory: 200 µs.
@@ -43,7 +42,7 @@ const QUICK_READ_NS: u64 = 200_000;
 impl Files {
     /// Keeps at most `kept_max` files open; what falls out is opened again and must then still be the same.
     pub(super) fn new(kept_max: usize, calls: Calls) -> Self {
-        Files { kept: Cache::new(kept_max), calls, usual_read_ns: AtomicU64::new(0) }
+        Files { kept: Cache::new(kept_max), calls, usual_read: UsualTime::default() }
     }
 
     /// The file at `path` if it still is `version`.
@@ -97,7 +96,7 @@ impl Files {
         let length = usize::try_from(range.end - range.start).expect("a read is small");
         let started = Instant::now();
         self.calls.read(&file.descriptor, range.start, length, bytes)?;
-        self.learn(started.elapsed());
+        self.usual_read.learn(started.elapsed());
         self.check(directories, path, file)?;
         if bytes.len() < length {
             return Err(FetchError::Stale);
@@ -107,17 +106,7 @@ impl Files {
 
     /// Whether reads take as long as a copy does. Also before anything is known.
     pub(super) fn reads_quickly(&self) -> bool {
-        self.usual_read_ns.load(Ordering::Relaxed) < QUICK_READ_NS
-    }
-
-    /// Learns from a read. Concurrent callers may lose an update, which only makes the average a little older.
-    fn learn(&self, time: Duration) {
-        let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let usual = match self.usual_read_ns.load(Ordering::Relaxed) {
-            0 => sample,
-            old => old - old / 8 + sample / 8,
-        };
-        self.usual_read_ns.store(usual, Ordering::Relaxed);
+        self.usual_read.nanoseconds() < QUICK_READ_NS
     }
 
     /// Whether the content is still that of the version the file was opened under.
@@ -160,15 +149,19 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::profile::recorder::Recorder;
 
     #[test]
     fn a_slow_read_ends_reading_on_the_spot_and_quick_ones_bring_it_back() {
         let files = Files::new(4, Calls::new(Recorder::private()));
         assert!(files.reads_quickly(), "the first read is made on the spot");
-        files.learn(Duration::from_millis(5));
+        files.usual_read.learn(Duration::from_millis(5));
         assert!(!files.reads_quickly());
-        (0..64).for_each(|_| files.learn(Duration::from_micros(30)));
+        for _ in 0..64 {
+            files.usual_read.learn(Duration::from_micros(30));
+        }
         assert!(files.reads_quickly());
     }
 }

@@ -15,7 +15,7 @@ mod pool;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -154,9 +154,11 @@ impl Inner {
     }
 
     fn block(&self, path: &FilePath, version: Version, index: BlockIndex) -> Result<Arc<Block>, FetchError> {
+        // Before reading: what is settled by then changes no more without its times showing it.
+        let settled = version.is_settled(SystemTime::now());
         let mut bytes = Vec::new();
         self.read(path, version, index.range(version.size), &mut bytes)?;
-        Ok(Arc::new(Block::new(bytes)))
+        Ok(Arc::new(Block::new(bytes).settled_if(settled)))
     }
 
     fn read(
@@ -216,5 +218,22 @@ impl Source for Storage {
 
     fn release(&self, path: &FilePath, version: Version) {
         self.0.files.release(path, version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_a_file_that_has_just_changed_is_not_settled() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("file"), "content").unwrap();
+        let storage =
+            Storage::new(vec![std::fs::File::open(root.path()).unwrap().into()], Recorder::private());
+        let path = FilePath::root(ViewId::new(0)).join(b"file");
+        let version = storage.0.entry(&path).unwrap().attributes.version();
+        let block = storage.0.block(&path, version, BlockIndex(0)).unwrap();
+        assert_eq!((&**block, block.is_settled()), (&b"content"[..], false));
     }
 }

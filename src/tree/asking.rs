@@ -371,8 +371,10 @@ impl Inner {
         let mut stream = asking.peer.clone().ask_blocks(range);
         for sender in senders {
             let Some(Some(Ok(block))) = unless_given_up(&mut asking, stream.next()).await else { break };
-            // Whoever waits goes on right here.
-            drop(sender.send(block));
+            // Whoever waits goes on right here. One that is not settled was read for nobody else.
+            if block.is_settled() {
+                drop(sender.send(block));
+            }
         }
         self.expected.end(&path, version, first.0..first.0 + count);
     }

@@ -2,6 +2,8 @@
 //!
 //! Not for anything an attacker may choose: who knows the files of a job may know their shards.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 /// Mixes all bits of `number` into all others (the finalizer of MurmurHash3, 64 bits).
 pub fn mixed(mut number: u64) -> u64 {
     number ^= number >> 33;
@@ -11,11 +13,10 @@ pub fn mixed(mut number: u64) -> u64 {
     number ^ (number >> 33)
 }
 
-/// A number for these bytes (FNV-1a, mixed). Not the standard library's hasher: that one may differ between releases,
-/// and nodes have to agree.
+/// A number for these bytes (XXH3). Not the standard library's hasher: that one may differ between releases, and nodes
+/// have to agree.
 pub fn of_bytes(start: u64, bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    mixed(bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ mixed(start), step))
+    xxh3_64_with_seed(bytes, start)
 }
 
 /// A sequence of numbers that its seed decides (SplitMix64), for jitter.

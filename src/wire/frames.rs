@@ -1,7 +1,7 @@
 //! Blocks in the body of an answer: each with its length and checksum, one after the other.
 //!
-//! A frame is `kind (1 byte), zero (3), length (4), checksum (8), bytes`, numbers big-endian. Kind 0 is a block,
-//! kind 1 what storage said instead; nothing follows that. Kind 2 is a whole small file of the same directory, after the last
+//! A frame is `kind (1 byte), zero (3), length (4), checksum (8), bytes`, numbers big-endian. Kind 0 is a block, kind 3 one
+//! whose version was not settled, kind 1 what storage said instead; nothing follows that. Kind 2 is a whole small file of the same directory, after the last
 //! block: its bytes are preceded by `checksum of name and version (8), length of the name (2), length of the version (2),
 //! name, version`, which the checksum in the frame's head does not cover. The checksum is XXH3 of the bytes, 64 bits; a block's is
 //! the one made where storage was read.
@@ -28,13 +28,15 @@ pub const FRAME_HEAD_BYTES: usize = 16;
 const BLOCK: u8 = 0;
 const ERROR: u8 = 1;
 const RIDING: u8 = 2;
+const UNSETTLED_BLOCK: u8 = 3;
 
 /// Bytes of an error in a frame at most.
 const ERROR_BYTES_MAX: usize = 64;
 
 /// What comes before the bytes of `block`.
 pub fn head_of_block(block: &Block) -> [u8; FRAME_HEAD_BYTES] {
-    head(BLOCK, block.len(), block.checksum())
+    let kind = if block.is_settled() { BLOCK } else { UNSETTLED_BLOCK };
+    head(kind, block.len(), block.checksum())
 }
 
 /// A whole frame that ends the answer with what storage said.
@@ -167,7 +169,7 @@ impl Frames {
                 continue;
             }
             return Block::received(body, checksum)
-                .map(|block| Some(Arc::new(block)))
+                .map(|block| Some(Arc::new(block.settled_if(kind == BLOCK))))
                 .ok_or(AskError::Corrupt);
         }
     }
@@ -212,7 +214,7 @@ impl Frames {
         // Not more may come than was asked for, not even an error.
         let expected = self.expected.pop_front().ok_or(AskError::Corrupt)?;
         match kind {
-            BLOCK if length == expected => self.body = Vec::with_capacity(length),
+            BLOCK | UNSETTLED_BLOCK if length == expected => self.body = Vec::with_capacity(length),
             ERROR if length <= ERROR_BYTES_MAX => {}
             _ => return Err(AskError::Corrupt),
         }
@@ -351,5 +353,15 @@ mod tests {
         let more = [&said[..], &two_blocks()].concat();
         assert!(matches!(take(&more, &[5000], 2).1, Err(AskError::Corrupt)), "something follows");
         assert!(matches!(take(&[], &[1], 1).1, Err(AskError::Corrupt)), "nothing came");
+    }
+
+    #[test]
+    fn a_block_that_is_not_settled_is_not_settled_for_whoever_gets_it() {
+        for settled in [true, false] {
+            let block = Block::new(vec![7; BLOCK_BYTES as usize]).settled_if(settled);
+            let (blocks, outcome) = take(&[&head_of_block(&block)[..], &block].concat(), &[1000], 1);
+            outcome.unwrap();
+            assert_eq!(blocks[0].is_settled(), settled);
+        }
     }
 }

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::machines::{Hosts, hosts};
+use crate::named_hosts::{NamedHosts, named_hosts};
 use crate::scene::{eventually, finish, kill, text};
 
 /// Waits until all have come, so that no task ends before the others have begun.
 const MEET: &str = "touch here-$0; until [ $(ls -d here-* | wc -l) -ge 3 ]; do sleep 0.01; done; cat $1; ";
 
-fn start(hosts: &Hosts, number: u32, flags: &[&str], script: &str) -> Child {
+fn start(hosts: &NamedHosts, number: u32, flags: &[&str], script: &str) -> Child {
     let script = format!("{MEET}{script}");
     let shown = hosts.scene.shown("file");
     let mut command = hosts.run(number, flags, &["sh", "-c", &script, &number.to_string(), &shown]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn report(hosts: &Hosts) -> Option<Value> {
+fn report(hosts: &NamedHosts) -> Option<Value> {
     serde_json::from_slice(&fs::read(hosts.scene.home.join("report/run.json")).ok()?).ok()
 }
 
@@ -29,7 +29,7 @@ fn ranks(report: &Value) -> Vec<u64> {
 
 #[test]
 fn the_report_of_the_root_tells_of_every_host() {
-    for hosts in hosts(3) {
+    for hosts in named_hosts(3) {
         let flags = ["-q", "--report", "report", "--fan-out", "1"];
         let tasks: Vec<Child> =
             (0..3).map(|n| start(&hosts, n, &flags, "exit $(($0 == 2 ? 7 : 0))")).collect();
@@ -49,7 +49,7 @@ fn the_report_of_the_root_tells_of_every_host() {
 
 #[test]
 fn a_host_that_ends_later_is_added_and_the_root_does_not_wait_for_it() {
-    for hosts in hosts(3) {
+    for hosts in named_hosts(3) {
         let flags = ["-q", "--report", "report"];
         let script = "[ $0 != 2 ] || until [ -e gate ]; do sleep 0.01; done";
         let mut tasks: Vec<Child> = (0..3).map(|n| start(&hosts, n, &flags, script)).collect();
@@ -73,7 +73,7 @@ fn a_host_that_ends_later_is_added_and_the_root_does_not_wait_for_it() {
 
 #[test]
 fn a_host_that_is_killed_is_named_or_there_with_what_it_had_told() {
-    for hosts in hosts(3) {
+    for hosts in named_hosts(3) {
         let flags = ["-q", "--report", "report"];
         let script = "[ $0 = 2 ] && sleep 100; until [ -e gate ]; do sleep 0.01; done";
         let mut tasks: Vec<Child> = (0..3).map(|n| start(&hosts, n, &flags, script)).collect();
@@ -114,7 +114,7 @@ fn is_on(pid: i32, number: u32) -> bool {
 
 #[test]
 fn a_report_that_cannot_be_written_is_one_warning_and_the_job_goes_on() {
-    for hosts in hosts(3) {
+    for hosts in named_hosts(3) {
         let place = hosts.scene.home.join("report");
         // A directory in the way of the file: as a full disk, but for root too.
         fs::create_dir_all(place.join("run.json")).unwrap();

@@ -30,7 +30,7 @@ use crate::stand_in::{StandIn, Start};
 const JOB: &str = "hosts";
 
 /// Hosts `h0`, `h1`… on one network.
-struct Hosts {
+struct LinkedHosts {
     scene: Scene,
     /// A process in the namespaces of each host.
     hosts: Vec<Child>,
@@ -39,7 +39,7 @@ struct Hosts {
     book: PathBuf,
 }
 
-impl Drop for Hosts {
+impl Drop for LinkedHosts {
     fn drop(&mut self) {
         for child in self.hosts.iter_mut().chain([&mut self.bridge]) {
             let _ = child.kill();
@@ -86,10 +86,10 @@ fn scene() -> Scene {
     scene
 }
 
-impl Hosts {
+impl LinkedHosts {
     /// So many hosts with a [`forest`].
     fn make(number: usize) -> Self {
-        Hosts::over(scene(), number)
+        LinkedHosts::over(scene(), number)
     }
 
     /// Hosts that see what is mounted now.
@@ -114,7 +114,7 @@ impl Hosts {
             .collect();
         let path = scene.home.join("book");
         fs::write(&path, book).unwrap();
-        Hosts { scene, hosts, bridge, book: path }
+        LinkedHosts { scene, hosts, bridge, book: path }
     }
 
     /// Shows another directory on one host where the view is.
@@ -187,7 +187,7 @@ const CHAIN: [&str; 3] = ["--shared", "--fan-out", "1"];
 
 #[test]
 fn a_link_that_is_cut_costs_time_and_is_used_again_once_it_is_mended() {
-    let hosts = Hosts::make(3);
+    let hosts = LinkedHosts::make(3);
     let (want, chain) = (hosts.native(), chain(3));
     let mut nodes = hosts.nodes(&CHAIN);
     let reader = hosts.daemon(&mut nodes[chain[2]]);
@@ -215,7 +215,7 @@ fn a_link_that_is_cut_costs_time_and_is_used_again_once_it_is_mended() {
 
 #[test]
 fn a_node_waits_for_those_above_that_start_later_and_finds_them_behind_strangers_on_their_ports() {
-    let hosts = Hosts::make(2);
+    let hosts = LinkedHosts::make(2);
     let (want, chain) = (hosts.native(), chain(2));
     let ports = ports_of(JOB, NodeRank::new(chain[0] as u32));
     // Of the ports of the root one is taken by a program that says nothing, and one by one that speaks nonsense.
@@ -246,7 +246,7 @@ fn a_node_waits_for_those_above_that_start_later_and_finds_them_behind_strangers
 
 #[test]
 fn a_node_with_another_key_is_let_in_by_nobody_and_serves_itself() {
-    let hosts = Hosts::make(2);
+    let hosts = LinkedHosts::make(2);
     let (want, chain) = (hosts.native(), chain(2));
     let log = hosts.scene.home.join("log");
     let mut root = hosts.node(chain[0], "k", &CHAIN);
@@ -266,7 +266,7 @@ fn a_node_with_another_key_is_let_in_by_nobody_and_serves_itself() {
 
 #[test]
 fn a_view_that_differs_between_nodes_or_is_not_shared_is_read_by_each_node_itself() {
-    let hosts = Hosts::make(2);
+    let hosts = LinkedHosts::make(2);
     let other = hosts.scene.home.join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("file"), "another\n").unwrap();
@@ -305,7 +305,7 @@ fn storage_that_fails_on_one_node_only_is_not_noticed_unless_it_is_the_root() {
     let scene = scene();
     let storage = || -> StandIn { Start { is_killable: true, ..Start::of(&scene.env) }.start().unwrap() };
     let (mut above, mut below) = (storage(), storage());
-    let (hosts, chain) = (Hosts::over(scene, 2), chain(2));
+    let (hosts, chain) = (LinkedHosts::over(scene, 2), chain(2));
     hosts.bind(chain[0], above.mount());
     hosts.bind(chain[1], below.mount());
     let want = hosts.native();

@@ -5,7 +5,7 @@ use std::process::{Child, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::machines::hosts;
+use crate::named_hosts::named_hosts;
 use crate::scene::{CONTENT, Lines, Scene, eventually, finish, kill, output, scenes, text};
 use crate::semantics::tree::settle;
 
@@ -219,7 +219,7 @@ fn a_service_that_nobody_uses_goes_by_itself() {
 
 #[test]
 fn a_service_of_several_hosts_is_ready_with_the_last_and_ends_from_any() {
-    for hosts in hosts(2) {
+    for hosts in named_hosts(2) {
         let up = |number| {
             let mut command = hosts.up(number);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -6,7 +6,7 @@ mod cluster;
 mod gathering;
 mod hosts;
 mod kept;
-mod machines;
+mod named_hosts;
 mod node_faults;
 mod nodes;
 mod processes;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Child, Stdio};
 
-use crate::machines::hosts;
+use crate::named_hosts::named_hosts;
 use crate::scene::{Lines, Scene, finish, output, scenes, text};
 use crate::semantics::tree::settle;
 
@@ -105,7 +105,7 @@ fn one_path_is_refreshed_and_the_others_stay() {
 
 #[test]
 fn hosts_tell_each_other_and_one_that_is_not_there_is_named() {
-    for hosts in hosts(3) {
+    for hosts in named_hosts(3) {
         let scene = &hosts.scene;
         furnish(scene);
         let env = scene.env.to_str().unwrap();

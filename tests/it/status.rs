@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::machines::hosts;
+use crate::named_hosts::named_hosts;
 use crate::scene::{Lines, Scene, eventually, finish, kill, output, scenes, text};
 
 /// Reads the file that is shown, says so, and waits for a file `gate`.
@@ -86,7 +86,7 @@ fn a_daemon_that_was_started_again_says_so() {
 
 #[test]
 fn the_root_tells_what_other_hosts_have_reported() {
-    for hosts in hosts(2) {
+    for hosts in named_hosts(2) {
         let script = "cat $0 > /dev/null; until [ -e gate ]; do sleep 0.01; done";
         let file = hosts.scene.shown("file");
         let run = |number| {

@@ -1,6 +1,8 @@
 //! Nodes on several hosts, each of which is this machine under another name and address.
 //!
 //! A name of its own (a UTS namespace) takes root; the commands run as the scene's user all the same.
+//!
+//! Not here: hosts with a network of their own (`hosts`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +13,8 @@ use crate::scene::{Scene, scenes};
 /// A key that is no secret.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// Hosts `a0`, `a1`, ... of one job.
-pub struct Hosts {
+/// Names `a0`, `a1`, ... of this machine, each a host of one job.
+pub struct NamedHosts {
     pub scene: Scene,
     count: u32,
     pub job: String,
@@ -20,21 +22,21 @@ pub struct Hosts {
 }
 
 /// `count` hosts for each kind of user; none where no host can be given a name.
-pub fn hosts(count: u32) -> Vec<Hosts> {
+pub fn named_hosts(count: u32) -> Vec<NamedHosts> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("only root can give this machine other names");
         return Vec::new();
     }
-    scenes().into_iter().map(|scene| Hosts::of(scene, count)).collect()
+    scenes().into_iter().map(|scene| NamedHosts::of(scene, count)).collect()
 }
 
-impl Hosts {
+impl NamedHosts {
     fn of(scene: Scene, count: u32) -> Self {
         let book = scene.home.join("book");
         let line = |n| format!("a{n} lo 127.0.0.{}\n", n + 1);
         fs::write(&book, (0..count).map(line).collect::<String>()).unwrap();
         let job = format!("job{}", scene.home.to_str().unwrap().replace('/', "-"));
-        Hosts { scene, count, job, book }
+        NamedHosts { scene, count, job, book }
     }
 
     /// `spinney run --hosts ... FLAGS -- COMMAND` on the host of this number.
