@@ -122,6 +122,11 @@ impl Plan {
         self.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here)
     }
 
+    /// Whether this node says what need be said once for all.
+    pub fn is_first_node(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.own.get() == 0)
+    }
+
     /// Whether the launcher wants a record of the node.
     pub fn hands_up_record(&self) -> bool {
         self.launched.as_ref().is_some_and(|launched| launched.wants_record)
