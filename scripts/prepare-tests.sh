@@ -2,7 +2,8 @@
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
-# as root also `ip` and `tc`, since hosts are made of network namespaces.
+# as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
+# tests start on such hosts and end. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -17,7 +18,21 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
-    ! is_root || { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
+    is_root || return 0
+    { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
+    { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'
+    command -v munged >/dev/null || printf ' munge'
+    { command -v mpicc.openmpi && command -v mpiexec.openmpi; } >/dev/null || printf ' openmpi-bin libopenmpi-dev'
+    { command -v mpicc.mpich && command -v mpiexec.mpich; } >/dev/null || printf ' mpich libmpich-dev'
+}
+
+# invoke-rc.d asks this program before it starts a service; 101 means no. One that is there already is left alone.
+policy=/usr/sbin/policy-rc.d
+forbid_services() {
+    [ ! -e "$policy" ] || return 0
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
 }
 
 install_packages() {
@@ -26,6 +41,7 @@ install_packages() {
     is_root || die "missing; ask root for: apt-get install$packages"
     command -v apt-get >/dev/null || die "missing, and there is no apt-get:$packages"
     say "installing:$packages"
+    forbid_services
     apt-get update -qq
     # shellcheck disable=SC2086 # a list of words
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -33,7 +33,7 @@ const FORBIDDEN_NAMES: &[&str] =
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
     ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "services"]),
-    ("services", &["enter", "holder"]),
+    ("services", &["cluster", "enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.

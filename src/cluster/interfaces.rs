@@ -49,9 +49,24 @@ pub fn networks_of(name: &str) -> Result<Vec<Network>, ClusterError> {
     Err(ClusterError::NoInterface { name: name.to_owned(), present })
 }
 
-/// All addresses of this machine; none if it does not tell.
-pub fn own_addresses() -> Vec<IpAddr> {
-    if_addrs::get_if_addrs().unwrap_or_default().iter().map(Interface::ip).collect()
+/// All interfaces of this machine with an address, one row for each address; none if it does not tell.
+pub fn all() -> Vec<(String, IpAddr)> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.into_iter().map(|one| (one.name.clone(), one.ip())).collect()
+}
+
+/// The networks of this machine, those of the fastest interface first; none that leads nowhere else.
+pub fn by_speed() -> Vec<Network> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut far: Vec<&Interface> = all.iter().filter(|one| !one.is_loopback()).collect();
+    far.sort_by_cached_key(|one| std::cmp::Reverse(speed(&one.name)));
+    far.into_iter().filter_map(network).collect()
+}
+
+/// Megabits per second of the interface; none where the kernel does not say, as for those that are down.
+pub fn speed(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?;
+    text.trim().parse().ok()
 }
 
 fn network(interface: &Interface) -> Option<Network> {

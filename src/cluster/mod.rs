@@ -1,18 +1,22 @@
 //! Who the nodes of a job are, which of them this one is, and where they are found.
 //!
-//! One file per way to learn it: [`named`] (`--hosts`, `--address-book`) and [`local`] (`--local-nodes`); each gives a
-//! [`Cluster`], which says the same on all nodes but for `own`.
+//! One file per way to learn it: [`launchers`] and [`detected`] (the environment), [`named`] (`--hosts`,
+//! `--address-book`) and [`local`] (`--local-nodes`). The outcome is a [`Cluster`], which says the same on all nodes but
+//! for `own`.
 //!
-//! Invariant: telling the nodes asks nobody. Names become addresses one by one, when a node is to be called.
+//! Invariant: telling the nodes asks nobody but Flux, which tells it in no other way. Names become addresses one by one,
+//! when a node is to be called.
 //!
 //! Not here: who calls whom (`tree`), and how (`wire`).
 
 pub mod address_book;
+pub mod detected;
 pub mod error;
 pub mod host_list;
 pub mod identity;
 pub mod interfaces;
 pub mod job_key;
+pub mod launchers;
 pub mod local;
 pub mod named;
 pub mod ports;
@@ -20,6 +24,7 @@ pub mod rank;
 pub mod resolve;
 
 use std::fs::File;
+use std::hash::Hasher;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -42,7 +47,8 @@ pub struct Cluster {
     pub nodes: Vec<NodeAddress>,
     /// This node's addresses to listen on; empty: all it has.
     pub listen: Vec<IpAddr>,
-    /// The networks of `--interface`: of a host's addresses those in one of them are used, if there are any.
+    /// Networks of this node, the best first: of a host's addresses those in the first network that has any are used, if
+    /// there are such. With `--interface` its only.
     pub networks: Vec<Network>,
     /// How many of the nodes share this machine, this one included, and so its memory.
     pub nodes_here: u32,
@@ -87,11 +93,27 @@ impl Cluster {
         Ok(all.collect())
     }
 
-    /// Those in the networks of `--interface`, or all of them if none is.
+    /// What nodes must agree on before they talk: the job and all its nodes, in order.
+    ///
+    /// Nodes that were told different lists would ask each other in circles.
+    pub fn bond(&self) -> String {
+        // Fixed keys: the same hash on every node.
+        #[allow(deprecated)]
+        let mut hash = std::hash::SipHasher::new();
+        for node in &self.nodes {
+            hash.write(node.host.to_ascii_lowercase().as_bytes());
+            hash.write_u8(b' ');
+        }
+        format!("{} nodes={} {:016x}", self.job, self.nodes.len(), hash.finish())
+    }
+
+    /// Those in the best network that has any, or all of them if none has.
     fn preferred(&self, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-        let is_near = |address: &IpAddr| self.networks.iter().any(|network| network.contains(address));
-        let near: Vec<IpAddr> = addresses.iter().copied().filter(is_near).collect();
-        if near.is_empty() { addresses } else { near }
+        let within = |network: &Network| {
+            let near: Vec<IpAddr> = addresses.iter().copied().filter(|one| network.contains(one)).collect();
+            Some(near).filter(|near| !near.is_empty())
+        };
+        self.networks.iter().find_map(within).unwrap_or(addresses)
     }
 }
 
@@ -122,8 +144,26 @@ mod tests {
         assert_eq!(cluster.preferred(addresses.clone()), addresses, "no interface, no preference");
         cluster.networks = vec![Network { address: "192.168.0.1".parse().unwrap(), prefix_bits: 24 }];
         assert_eq!(cluster.preferred(addresses.clone()), addresses[1..]);
+        cluster.networks.insert(0, Network { address: "10.0.0.1".parse().unwrap(), prefix_bits: 24 });
+        assert_eq!(cluster.preferred(addresses.clone()), addresses[..1], "the best network first");
+        cluster.networks.remove(0);
         cluster.networks[0].address = "172.16.0.1".parse().unwrap();
         assert_eq!(cluster.preferred(addresses.clone()), addresses, "a routed network is better than none");
+    }
+
+    #[test]
+    fn nodes_that_were_told_different_lists_do_not_agree() {
+        let mut one = Cluster::local("job", NodeRank::new(0), 2);
+        let mut other = Cluster { own: NodeRank::new(1), ..one.clone() };
+        assert_eq!(one.bond(), other.bond(), "each has its own place");
+        other.nodes.swap(0, 1);
+        one.nodes[0].host = "A".to_owned();
+        other.nodes[1].host = "a".to_owned();
+        assert_ne!(one.bond(), other.bond(), "another order");
+        other.nodes.swap(0, 1);
+        assert_eq!(one.bond(), other.bond(), "names have no case");
+        other.nodes.pop();
+        assert_ne!(one.bond(), other.bond(), "a node less");
     }
 
     #[test]

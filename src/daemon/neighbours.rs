@@ -52,7 +52,7 @@ impl Neighbours {
         };
         let fabric = if settings.trust_fabric { Fabric::Trusted } else { Fabric::Encrypted };
         let views = settings.views.iter().map(PathBuf::as_path);
-        let identity = Identity::derive(&key(estate)?, &cluster.job, views, fabric);
+        let identity = Identity::derive(&key(estate)?, &cluster.bond(), views, fabric);
         let shape = Shape::chosen(cluster.n_nodes(), settings.shards, settings.fan_out);
         let runtime = match cluster.nodes_here {
             0 | 1 => WireRuntime::start()?,

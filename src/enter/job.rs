@@ -1,77 +1,56 @@
 //! Which job this task belongs to, as its launcher tells it in the environment.
 //!
-//! Tasks of one step see the same identifiers, other steps see others; that is all the election needs. All
-//! identifiers that are set go into the key, since engines nest: Flux inside Slurm, `mpiexec` inside PBS.
+//! Tasks of one step see the same name on all nodes, other steps see others; election, ports and keys rest on that.
 //!
-//! Not here: who the nodes of the job are (`cluster`).
+//! Not here: what launchers say (`cluster::launchers`), who the nodes of the job are (`cluster`).
 
 use std::ffi::OsStr;
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// Identifiers that are equal among the tasks of one step: variable, label in the key.
-///
-/// Slurm: `srun(1)`, output environment variables; PBS with PALS: `aprun(1)` of Cray PALS; Flux:
-/// `flux-run(1)`; LSF: `bsub(1)`; PMIx namespaces are what Open MPI and PRRTE call a launch.
-const IDENTIFIERS: &[(&str, &str)] = &[
-    ("SLURM_JOB_ID", "slurm"),
-    ("SLURM_STEP_ID", "step"),
-    ("PBS_JOBID", "pbs"),
-    ("PALS_APID", "pals"),
-    ("FLUX_JOB_ID", "flux"),
-    ("LSB_JOBID", "lsf"),
-    ("LSB_JOBINDEX", "index"),
-    ("PMIX_NAMESPACE", "pmix"),
-];
-
-/// Those of them that all steps of an allocation share.
-const ALLOCATIONS: &[&str] = &["slurm", "pbs", "lsf", "index"];
-
-/// Variables with the task's place among those of the job.
-const RANKS: &[&str] =
-    &["SLURM_PROCID", "PMIX_RANK", "PMI_RANK", "PALS_RANKID", "FLUX_TASK_RANK", "OMPI_COMM_WORLD_RANK"];
+use crate::cluster::launchers::Launch;
 
 /// The job of this task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// For people: `--job NAME`, or the identifiers.
     pub name: String,
+    /// What a service that outlives its step is found by: `--job NAME`, or the allocation, such as `slurm=7`; empty: nobody
+    /// says, so it is this machine's.
+    pub allocation: String,
     /// Place among the tasks of the job; 0 if nobody says.
     pub rank: u64,
-    /// What the job's steps have in common: a service that outlives one of them is found by it.
-    pub allocation: String,
-    /// Whether somebody said the name; else it is one that only this process knows.
+    /// Whether somebody said the name; else it is one that only this node knows.
     pub is_told: bool,
 }
 
 impl Job {
-    /// The job as `named` by the user, else as `variable` tells it, else one that consists of this
-    /// process alone.
-    pub fn find(named: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let rank = RANKS.iter().find_map(|name| variable(name)?.parse().ok()).unwrap_or(0);
-        if let Some(name) = named {
-            return Job { name: name.to_owned(), rank, allocation: name.to_owned(), is_told: true };
+    /// The job as `named` by the user, else as its `launch` is called, else one that consists of this process alone.
+    pub fn find(named: Option<&str>, launch: &Launch) -> Self {
+        let told = named.map(str::to_owned).or_else(|| launch.name.clone());
+        Job {
+            is_told: told.is_some(),
+            name: told.unwrap_or_else(|| untold(launch)),
+            allocation: allocation(named, launch),
+            rank: launch.task.map_or(0, |task| task.rank),
         }
-        let set = |(name, label): &(&str, &str)| Some(format!("{label}={}", variable(name)?));
-        let mut parts: Vec<String> = IDENTIFIERS.iter().filter_map(set).collect();
-        let is_told = !parts.is_empty();
-        if !is_told {
-            // MPICH's launcher gives ranks but no name; its local proxy is the parent of all its tasks.
-            let launched = variable("PMI_RANK").is_some();
-            let launcher = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-            parts.push(if launched { unique("mpi", launcher) } else { unique_here("pid") });
-        }
-        let of_all_steps = |(_, label): &&(&str, &str)| ALLOCATIONS.contains(label);
-        let allocation: Vec<String> = IDENTIFIERS.iter().filter(of_all_steps).filter_map(set).collect();
-        Job { name: parts.join(","), rank, allocation: allocation.join(","), is_told }
     }
 
     /// A job that this process starts on nodes of its own: whatever is set in the environment is about others.
-    pub fn launched_here(named: Option<&str>) -> Self {
-        let Job { name, allocation, .. } = Job::find(named, |variable| std::env::var(variable).ok());
-        let name = if named.is_some() { name } else { unique_here("local") };
-        Job { name, rank: 0, allocation, is_told: true }
+    pub fn launched_here(named: Option<&str>, launch: &Launch) -> Self {
+        let name = named.map_or_else(|| unique_here("local"), str::to_owned);
+        Job { name, allocation: allocation(named, launch), rank: 0, is_told: true }
     }
+}
+
+fn allocation(named: Option<&str>, launch: &Launch) -> String {
+    named.map(str::to_owned).or_else(|| launch.allocation.clone()).unwrap_or_default()
+}
+
+/// A launcher that gives places but no name has a process of its own on the node, which is the parent of all tasks.
+fn untold(launch: &Launch) -> String {
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if launch.task.is_some() { unique("mpi", parent) } else { unique_here("pid") }
 }
 
 /// A name that no other process ever has.
@@ -119,30 +98,42 @@ mod tests {
     use super::*;
 
     fn job(variables: &[(&str, &str)]) -> Job {
-        Job::find(None, |name| {
-            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
-        })
+        let of =
+            |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Job::find(None, &Launch::find(&of, false))
     }
 
     #[test]
-    fn tasks_of_a_step_agree_and_other_steps_differ() {
-        let task =
-            |step, rank| job(&[("SLURM_JOB_ID", "7"), ("SLURM_STEP_ID", step), ("SLURM_PROCID", rank)]);
+    fn tasks_of_a_step_agree_and_other_steps_differ_in_one_allocation() {
+        let task = |step, rank| {
+            job(&[
+                ("SLURM_JOB_ID", "7"),
+                ("SLURM_STEP_ID", step),
+                ("SLURM_STEP_NODELIST", "a[1-8]"),
+                ("SLURM_PROCID", rank),
+                ("SLURM_NTASKS", "8"),
+            ])
+        };
         assert_eq!(task("0", "1").name, task("0", "5").name);
         assert_eq!(task("0", "5").rank, 5);
         assert_ne!(task("0", "1").name, task("1", "1").name);
+        assert_eq!(task("0", "1").allocation, task("1", "5").allocation);
+        assert_eq!(task("0", "1").allocation, "slurm=7");
     }
 
     #[test]
     fn an_engine_inside_another_counts_as_both() {
-        let nested = job(&[("FLUX_JOB_ID", "ƒA1"), ("SLURM_JOB_ID", "7")]);
+        let flux = [("FLUX_JOB_ID", "ƒA1"), ("FLUX_TASK_RANK", "0"), ("FLUX_JOB_NNODES", "1")];
+        let nested = job(&[&flux[..], &[("SLURM_JOB_ID", "7")]].concat());
         assert_eq!(nested.name, "slurm=7,flux=ƒA1");
     }
 
     #[test]
     fn without_a_launcher_a_process_is_a_job_of_its_own() {
         assert!(job(&[]).name.starts_with(&format!("pid={}.", std::process::id())));
-        assert!(job(&[("PMI_RANK", "1")]).name.starts_with("mpi="));
+        let mpi = [("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "0"), ("MPI_LOCALNRANKS", "2")];
+        assert!(job(&mpi).name.starts_with("mpi="));
+        assert!(!job(&mpi).is_told);
     }
 
     #[test]

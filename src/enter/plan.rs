@@ -23,6 +23,7 @@ use super::step::{EnterError, Step, failed};
 use super::task::die_with_wrapper;
 use super::views::{self, Choice, View};
 use super::{inherited, views::ViewError};
+use crate::cluster::launchers::Launch;
 use crate::cluster::{Cluster, ClusterError, named};
 use crate::holder::affinity;
 use crate::holder::estate::{Caller, WayIn};
@@ -87,8 +88,7 @@ impl Plan {
             request.talk.sum_up(note);
         }
         let mount_under = request.mount_under.as_deref().map(views::mount_under).transpose()?;
-        let job = job(&request);
-        let cluster = cluster(&request, &job)?;
+        let (job, cluster) = job(&request)?;
         let caller = caller()?;
         let name = name(&request, &views, mount_under.as_ref(), &job, caller.uid);
         let name = cluster.iter().fold(name, of_node);
@@ -138,6 +138,11 @@ impl Plan {
     /// How many nodes share this machine's memory.
     pub fn nodes_here(&self) -> u32 {
         self.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here)
+    }
+
+    /// Whether this node says what need be said once for all.
+    pub fn is_first_node(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.own.get() == 0)
     }
 
     /// Whether the launcher wants a record of the node.
@@ -226,20 +231,29 @@ fn command(request: &mut Request) -> Result<Command, CommandError> {
     Command::find(words, std::env::var_os("PATH").as_deref())
 }
 
-fn job(request: &Request) -> Job {
-    match request.local {
-        Some(_) => Job::launched_here(request.job.as_deref()),
-        None => Job::find(request.job.as_deref(), |name| std::env::var(name).ok()),
+/// The job and its nodes, by what the user and the launcher say; those of a launcher of ours come later.
+fn job(request: &Request) -> Result<(Job, Option<Cluster>), Failure> {
+    if request.local.is_some() {
+        let launch = Launch::of_environment();
+        return Ok((Job::launched_here(request.job.as_deref(), &launch), None));
     }
-}
-
-/// The nodes that the user named; those of a launcher of ours come later.
-fn cluster(request: &Request, job: &Job) -> Result<Option<Cluster>, Failure> {
-    let cluster = named::find(&job.name, &request.nodes)?;
-    if cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1) && !job.is_told {
-        return Err(ClusterError::NoJob.into());
+    let launch = Launch::of_environment();
+    let job = Job::find(request.job.as_deref(), &launch);
+    let found = named::find(&job.name, &request.nodes, &launch)?;
+    if let (Some(cluster), Some(source)) = (&found.cluster, found.source) {
+        let (own, n_nodes) = (cluster.own, cluster.n_nodes());
+        request.talk.note(format_args!("job {}: node {own} of {n_nodes}, told by {source}", job.name));
+        if n_nodes > 1 && !job.is_told {
+            return Err(ClusterError::NoJob.into());
+        }
     }
-    Ok(cluster)
+    if let Some(trouble) = found.trouble {
+        let tells = if trouble.is_of_all() { launch.is_first() } else { launch.is_first_here() };
+        if tells {
+            request.talk.warn(format_args!("{trouble}; {}", trouble.hint()));
+        }
+    }
+    Ok((job, found.cluster))
 }
 
 fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, uid: u32) -> String {

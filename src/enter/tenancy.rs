@@ -19,7 +19,7 @@ use super::election;
 use super::launched::ToLauncher;
 use super::plan::Plan;
 use super::signals;
-use super::talk::{self, Talk};
+use super::talk;
 use super::task::{End, Task};
 use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
@@ -189,8 +189,9 @@ impl Tenancy {
             }
             match &plan.launched {
                 Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
-                None if talk != Talk::Quiet => talk.sum_up(super::summary::line(&summary)),
-                None => {}
+                // Once for all nodes, or a large job would end with a line from each.
+                None if !plan.is_first_node() => talk.note(super::summary::line(&summary)),
+                None => talk.sum_up(super::summary::line(&summary)),
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{ask, ask_all, kept, names};
+use crate::cluster::launchers::Launch;
 use crate::enter::job::Job;
 use crate::holder::messages::Wish;
 
@@ -23,7 +24,7 @@ const TASKS_END_MAX: Duration = Duration::from_secs(1);
 
 /// Ends the service that is kept for `job`, or for the job that this process is in. Returns what went wrong, in words.
 pub fn down(job: Option<&str>) -> Vec<String> {
-    let job = Job::find(job, |name| std::env::var(name).ok());
+    let job = Job::find(job, &Launch::of_environment());
     let services = kept(&job, rustix::process::geteuid().as_raw());
     if services.is_empty() {
         return vec!["no service of `spinney up` is here".to_owned()];

@@ -15,6 +15,7 @@ mod scene;
 mod semantics;
 mod sharing;
 mod signals;
+mod slurm;
 #[path = "../stand_in/client.rs"]
 mod stand_in;
 mod status;

@@ -1,0 +1,78 @@
+//! Signals, cancelled jobs and dead nodes under Slurm.
+
+use std::fs;
+use std::process::{Child, Stdio};
+
+use spinney::tree::{Shape, Shard};
+
+use super::world::{BY_PARENT, NODES, World, shell, succeed, words};
+use crate::scene::{eventually, finish, text};
+
+/// A step on four nodes that runs `lines` and is under way on all of them.
+fn begin(world: &World, flags: &[&str], lines: &str) -> Child {
+    let view = world.scene.env.to_str().unwrap();
+    let script = shell(world, &format!("touch here.$(hostname); {lines}"));
+    let flags = [&["-q", "--view", view][..], flags].concat();
+    let mut step = world.srun(&["-N4"], &flags, &words(&script));
+    let step = step.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("all tasks", || (1..=NODES).all(|n| world.scene.home.join(format!("here.node{n}")).exists()));
+    step
+}
+
+#[test]
+fn a_signal_of_scancel_reaches_each_task_once() {
+    let world = World::start();
+    let lines = "trap 'echo signal >>got.$(hostname)' USR1; touch ready.$(hostname); \
+                 until [ -e gate ]; do sleep 0.02; done";
+    let step = begin(&world, &[], lines);
+    let at = |name: &str, n: usize| world.scene.home.join(format!("{name}.node{n}"));
+    eventually("all traps", || (1..=NODES).all(|n| at("ready", n).exists()));
+    succeed(&mut world.user(&["scancel", "--signal=USR1", "1.0"]));
+    eventually("a signal on each node", || (1..=NODES).all(|n| at("got", n).exists()));
+    // A second one would come with the first; this waits for a whole round through Slurm.
+    succeed(&mut world.user(&["srun", "--overlap", "--jobid=1", "-N4", "true"]));
+    fs::write(world.scene.home.join("gate"), "").unwrap();
+    let ended = finish(step);
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    for n in 1..=NODES {
+        assert_eq!(fs::read_to_string(at("got", n)).unwrap(), "signal\n", "node {n}");
+    }
+    world.assert_nothing_left();
+}
+
+/// A time limit ends a job with the same signals (`KillWait` in `slurm.conf(5)`), a minute later.
+fn cancelled(processes: &str) {
+    // One ends with the first signal, the other is killed after a while.
+    for lines in ["exec sleep 1000", "trap '' TERM; while :; do sleep 0.1; done"] {
+        let world = World::tracking(processes);
+        let step = begin(&world, &[], lines);
+        succeed(&mut world.user(&["scancel", "1"]));
+        finish(step); // srun says what it likes
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_job_that_is_cancelled_leaves_nothing() {
+    cancelled(BY_PARENT);
+}
+
+#[test]
+fn a_node_that_dies_costs_the_others_time_only() {
+    let world = World::start();
+    let shape = Shape::chosen(NODES as u32, None, Some(1));
+    // In a chain the second node stands between the root and all others.
+    let victim = shape.at(Shard::new(0), 1).get() as usize + 1;
+    let import = world.import().map(|word| format!("'{word}'")).join(" ");
+    let lines = format!("until [ -e gate ]; do sleep 0.02; done; {import} && touch done.$(hostname)");
+    let step = begin(&world, &["--fan-out", "1"], &lines);
+    world.kill(victim);
+    fs::write(world.scene.home.join("gate"), "").unwrap();
+    let living: Vec<usize> = (1..=NODES).filter(|n| *n != victim).collect();
+    eventually("the others have imported", || {
+        living.iter().all(|n| world.scene.home.join(format!("done.node{n}")).exists())
+    });
+    succeed(&mut world.user(&["scancel", "1"]));
+    finish(step);
+    world.assert_nothing_left_on(&living);
+}

@@ -1,0 +1,11 @@
+//! Under a real Slurm, on four hosts: `srun -N 4 spinney run -- COMMAND` with nothing configured.
+//!
+//! | file | what |
+//! |---|---|
+//! | `world` | the cluster |
+//! | `steps` | who is one job, what is shared, what passes through |
+//! | `ends` | signals, cancelled jobs, dead nodes |
+
+mod ends;
+mod steps;
+mod world;

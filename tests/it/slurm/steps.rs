@@ -1,0 +1,177 @@
+//! Steps of `srun` and `sbatch`: who is one job, what is shared, what passes through.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::world::{NODES, World, field, shell, succeed, words};
+use crate::scene::{eventually, finish, output, text};
+
+/// Fails unless one node alone has read storage, and all others have asked it or each other.
+fn assert_one_tree(report: &Value, nodes: usize) {
+    let count = |name: &str| -> usize {
+        field(report, name).into_iter().filter(|count| count.as_u64().unwrap() > 0).count()
+    };
+    assert_eq!(field(report, "rank").len(), nodes, "{report:#}");
+    assert_eq!(report["missing_nodes"], json!([]));
+    assert_eq!(count("answers.parent"), nodes - 1, "all but the root ask another: {report:#}");
+    assert_eq!(count("storage.bytes_read"), 1, "only the root reads: {report:#}");
+}
+
+#[test]
+fn a_step_on_four_nodes_is_one_job_that_reads_storage_once_and_leaves_nothing() {
+    let world = World::start();
+    let import = world.import();
+    let ended = succeed(&mut world.srun(&["-N4"], &["--report", "report"], &words(&import)));
+    assert_eq!(text(&ended.stdout), "");
+    let said = text(&ended.stderr);
+    assert_eq!(said.lines().count(), 1, "one line for all nodes: {said}");
+    let report = world.report("report");
+    assert_eq!((&report["job"], &report["exit_code"]), (&json!("slurm=1,step=0"), &json!(0)));
+    assert_eq!(field(&report, "host"), ["node1", "node2", "node3", "node4"]);
+    assert_eq!(field(&report, "way_in"), ["user-namespace"; NODES]);
+    assert_one_tree(&report, NODES);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn the_tasks_of_a_node_share_one_daemon_however_many_each_node_has() {
+    let world = World::start();
+    let import = world.import();
+    // Slurm fills the first node when it is free to.
+    for (flags, tasks) in [(["-N4", "--ntasks-per-node=2"], vec![2; 4]), (["-N4", "-n8"], vec![5, 1, 1, 1])] {
+        succeed(&mut world.srun(&flags, &["-q", "--report", "report"], &words(&import)));
+        let report = world.report("report");
+        assert_eq!(field(&report, "tasks.joined"), tasks);
+        assert_one_tree(&report, tasks.len());
+    }
+    world.assert_nothing_left();
+}
+
+#[test]
+fn steps_of_a_batch_script_after_one_another_and_at_once_are_jobs_of_their_own() {
+    let world = World::start();
+    let import = world.import().map(|word| format!("'{word}'")).join(" ");
+    let spinney = world.scene.binary.display().to_string();
+    let step = |flags: &str, name: &str| {
+        format!("srun {flags} {spinney} run -q --require --shared --report {name} -- {import}")
+    };
+    let lines = [
+        &step("-N4", "first"),
+        &step("-N4", "second"),
+        &format!("{} &\n{} &\nwait", step("-N4 --overlap", "third"), step("-N4 --overlap", "fourth")),
+        // The script itself runs on one node, whatever the allocation has.
+        &format!("{spinney} run -q --require --shared --report fifth -- {import}"),
+        "touch done",
+    ];
+    let script = world.script("script", &lines.join("\n"));
+    succeed(&mut world.user(&["sbatch", "-N4", "-n4", "-o", "said", &script]));
+    eventually("the end of the script", || world.scene.home.join("done").exists());
+    let mut jobs = Vec::new();
+    for name in ["first", "second", "third", "fourth"] {
+        let report = world.report(name);
+        assert_one_tree(&report, NODES);
+        jobs.push(report["job"].as_str().unwrap().to_owned());
+    }
+    jobs[2..].sort(); // whoever came first
+    assert_eq!(jobs, ["slurm=1,step=0", "slurm=1,step=1", "slurm=1,step=2", "slurm=1,step=3"]);
+    assert_eq!(field(&world.report("fifth"), "host"), ["node1"]);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn exit_code_labels_and_standard_input_are_those_of_srun_alone() {
+    let world = World::start();
+    let view = world.scene.env.to_str().unwrap();
+    let view = ["-q", "--view", view];
+    let exits = shell(&world, "exit $((SLURM_PROCID == 2 ? 7 : 0))");
+    let ended = output(&mut world.srun(&["-N4"], &view, &words(&exits)));
+    assert_eq!(ended.status.code(), Some(7), "{}", text(&ended.stderr));
+
+    let cat = world.scene.shown("bin/cat");
+    for (flags, want) in [
+        (["-N4", "--label", "--input=0"], &["0: wood"][..]),
+        (["-N4", "--label", "--input=all"], &["0: wood", "1: wood", "2: wood", "3: wood"]),
+    ] {
+        let mut step = world.srun(&flags, &view, &[&cat]);
+        let mut step =
+            step.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        step.stdin.take().unwrap().write_all(b"wood\n").unwrap();
+        let ended = finish(step);
+        let said = text(&ended.stdout);
+        let mut lines: Vec<&str> = said.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, want, "{}", text(&ended.stderr));
+    }
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_step_across_the_components_of_a_heterogeneous_job_is_one_job() {
+    let world = World::start();
+    let import = world.import().map(|word| format!("'{word}'")).join(" ");
+    let spinney = world.scene.binary.display().to_string();
+    let step = |groups: &str, name: &str| {
+        format!("srun --het-group={groups} {spinney} run -q --require --shared --report {name} -- {import}")
+    };
+    let script = world.script("script", &format!("{}\n{}", step("0,1", "both"), step("1", "second")));
+    succeed(&mut world.user(&["salloc", "-Q", "-N1", ":", "-N2", &script]));
+    let both = world.report("both");
+    assert_eq!(field(&both, "host"), ["node1", "node2", "node3"]);
+    assert_one_tree(&both, 3);
+    let second = world.report("second");
+    assert_eq!(field(&second, "host"), ["node2", "node3"]);
+    assert_ne!(both["job"], second["job"]);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn two_users_at_once_do_not_see_each_others_services_or_files() {
+    let world = World::start();
+    let (one, other) = (world.scene.uid.unwrap(), world.other_user());
+    let secret = world.scene.env.join("secret");
+    fs::write(&secret, "of one user\n").unwrap();
+    std::os::unix::fs::chown(&secret, Some(one), Some(one)).unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let script = world.script(
+        "script",
+        &format!(
+            "cat {} >read.$(hostname) 2>&1\ntouch here.$(hostname)\nuntil [ -e gate ]; do sleep 0.02; done",
+            secret.display()
+        ),
+    );
+    let users = [(one, world.scene.home.clone()), other.clone()];
+    let steps = users.each_ref().map(|(uid, home)| {
+        let view = world.scene.env.to_str().unwrap();
+        let spinney = world.scene.binary.to_str().unwrap();
+        let run = ["srun", "-N4", spinney, "run", "-q", "--require", "--shared", "--report", "report"];
+        let mut step = world.user_with(*uid, home, &[&run[..], &["--view", view, "--", &script]].concat());
+        let step = step.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("all tasks of a user", || {
+            (1..=NODES).all(|n| home.join(format!("here.node{n}")).exists())
+        });
+        step
+    });
+    for (nth, (uid, home)) in users.iter().enumerate() {
+        let number = uid.to_string();
+        let status = [world.scene.binary.to_str().unwrap(), "status", "--json"];
+        let as_user = [&["setpriv", "--reuid", &number, "--regid", &number, "--clear-groups"], &status[..]];
+        let said = succeed(&mut world.on(1, &as_user.concat()));
+        let status: Value = serde_json::from_slice(&said.stdout).unwrap();
+        let jobs: Vec<&Value> =
+            status["services"].as_array().unwrap().iter().map(|one| &one["job"]).collect();
+        assert_eq!(jobs, [&json!(format!("slurm={},step=0", nth + 1))]);
+        let read = fs::read_to_string(home.join("read.node3")).unwrap();
+        assert_eq!(read == "of one user\n", *uid == one, "{read}");
+    }
+    users.iter().for_each(|(_, home)| fs::write(home.join("gate"), "").unwrap());
+    for (step, (_, home)) in steps.into_iter().zip(&users) {
+        let ended = finish(step);
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+        let report: Value = serde_json::from_slice(&fs::read(home.join("report/run.json")).unwrap()).unwrap();
+        assert_eq!((field(&report, "rank").len(), &report["missing_nodes"]), (NODES, &json!([])));
+    }
+    world.assert_nothing_left();
+}
