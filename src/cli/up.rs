@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::service::ServiceArgs;
 use crate::enter::{Keep, LocalNodes, Request};
-use crate::launch;
+use crate::launch::{self, up::Up};
 
 /// Start the service for runs to come, and return when it is ready
 ///
@@ -24,6 +24,21 @@ pub struct UpArgs {
     /// Let the service go when nobody has used it for so long, such as 90s or 10m [default: until `spinney down`]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Views")]
     linger: Option<Duration>,
+    /// Start it on each node with these words in front, such as 'pdsh -w a[01-16]' [default: as the scheduler has it]
+    ///
+    /// In an allocation of several nodes `srun --overlap` (Slurm) or `mpiexec` (PBS) starts a step of its own. Where that is not
+    /// what is wanted, or there is no scheduler, name what starts a command once on each node; with --hosts and --job, if it
+    /// does not pass the environment on.
+    #[arg(long, value_name = "WORDS", conflicts_with = "local_nodes", help_heading = "Cluster")]
+    with: Option<String>,
+    /// Stay on this node until the service is told to go, as in a step or a job of your own
+    ///
+    /// This is what a task of a launcher does anyway: start one on each node.
+    #[arg(long, conflicts_with = "local_nodes", help_heading = "Cluster")]
+    foreground: bool,
+    /// Tell a program when all nodes are ready
+    #[arg(long, hide = true)]
+    announce: bool,
     /// Whose environment to show
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -32,6 +47,7 @@ pub struct UpArgs {
 const AFTER_HELP: &str = "\
 Examples:
   spinney up -- python3 train.py
+  spinney up --hosts 'a[01-16]' --job mine --with 'pdsh -w a[01-16]' --view /opt/env
   spinney up --local-nodes 4 --view /opt/env --linger 10m
   spinney run -- python3 train.py
   spinney down
@@ -45,11 +61,18 @@ Exit codes:
 /// Starts the service.
 pub fn run(args: UpArgs) -> ExitCode {
     let local = args.service.local_nodes.map(|nodes| LocalNodes { nodes, tasks_per_node: 1 });
-    launch::up::run(Request {
+    let request = Request {
         command: args.command,
         require: true,
         local,
         keep: Some(Keep { linger: args.linger }),
         ..args.service.request()
+    };
+    launch::up::run(Up {
+        request,
+        with: args.with.map(|words| words.split_whitespace().map(OsString::from).collect()),
+        foreground: args.foreground,
+        announce: args.announce,
+        words: std::env::args_os().skip_while(|word| word != "up").skip(1).collect(),
     })
 }

@@ -26,6 +26,8 @@ pub const TASK_VARIABLE: &str = "SPINNEY_TASK";
 pub enum ToLauncher {
     /// A line for the user, without the name of the program.
     Said(String),
+    /// What the nodes of a service that came up have answered (`Wish::Ready`).
+    Ready(serde_json::Value),
     /// The figures of a node, from its last wrapper.
     Summary(Summary),
     /// The record of a node, from its last wrapper.

@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 use super::launched::ToLauncher;
 use crate::holder::channel::Channel;
 
+/// What every line begins with.
+pub const PREFIX: &str = "spinney: ";
+
 /// The line to a launcher that speaks for this process. As standard error is, it is the process's own and set once.
 static LAUNCHER: OnceLock<Channel> = OnceLock::new();
 
@@ -67,5 +70,5 @@ pub fn say(line: impl Display) {
     {
         return;
     }
-    let _ = std::io::stderr().write_all(format!("spinney: {line}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("{PREFIX}{line}\n").as_bytes());
 }

@@ -141,6 +141,7 @@ fn hear(line: &Channel, figures: &mut Figures) -> io::Result<bool> {
                     enter::talk::say(said);
                 }
             }
+            Ok(Some((ToLauncher::Ready(_), _))) => {} // for `up` alone
             Ok(Some((ToLauncher::Summary(summary), _))) => figures.add(summary),
             Ok(Some((ToLauncher::Record(record), _))) => figures.add_record(record),
             Ok(None) => return Ok(false),

@@ -41,9 +41,14 @@ pub fn end(services: &[String]) -> Vec<String> {
         let missed = answer["missed_nodes"].as_array().into_iter().flatten();
         troubles.extend(missed.map(|rank| format!("node {rank} could not be told")));
     }
-    ask_all(services, &Wish::Down { everywhere: false }, PATIENCE);
-    troubles.extend(wait_for_the_end(services));
+    troubles.extend(end_here(services));
     troubles
+}
+
+/// Ends these services of one job on this machine, and no others.
+pub fn end_here(services: &[String]) -> Option<String> {
+    ask_all(services, &Wish::Down { everywhere: false }, PATIENCE);
+    wait_for_the_end(services)
 }
 
 /// A kept service, as one of its nodes here tells it.

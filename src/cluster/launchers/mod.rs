@@ -133,6 +133,23 @@ impl Launch {
     }
 }
 
+/// What to put in front of a command so that it is started once on each node of the allocation around this process. None:
+/// there is no allocation of several nodes, or no program known that does it.
+pub fn on_each_node() -> Option<Vec<String>> {
+    on_each_node_of(&|name| std::env::var(name).ok())
+}
+
+fn on_each_node_of(variable: Variable) -> Option<Vec<String>> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    slurm::on_each_node(&set).or_else(|| pals::on_each_node(&set))
+}
+
+/// The words for so many nodes, if there are several.
+fn with_count(listed: Option<Listed>, words: impl Fn(usize) -> Vec<String>) -> Option<Vec<String>> {
+    let n_nodes = listed?.hosts.ok()?.len();
+    (n_nodes > 1).then(|| words(n_nodes))
+}
+
 /// In the order in which they are found inside each other.
 fn innermost(set: Variable, is_terminal: bool) -> Option<Launch> {
     pals::launch(set)
@@ -187,6 +204,25 @@ pub(in crate::cluster) mod tests {
     fn where_nobody_says_anything_a_task_is_alone() {
         assert_eq!(launch(&[]), Launch::default());
         assert!(launch(&[("SLURM_JOB_ID", "")]).name.is_none(), "an empty variable is not set");
+    }
+
+    #[test]
+    fn something_is_started_on_each_node_as_the_scheduler_has_it() {
+        let front = |variables: &[(&str, &str)]| {
+            let of = |name: &str| {
+                variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+            };
+            on_each_node_of(&of).map(|words| words.join(" "))
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let slots = directory.path().join("slots").to_str().unwrap().to_owned();
+        std::fs::write(&slots, "x1\nx1\nx2\nx2\nx3\n").unwrap();
+        let slurm = front(&[("SLURM_JOB_ID", "7"), ("SLURM_JOB_NODELIST", "a[1-4]")]).unwrap();
+        assert!(slurm.starts_with("srun --overlap --nodes=4 --ntasks=4 "), "{slurm}");
+        let pbs = front(&[("PBS_JOBID", "7.x"), ("PBS_NODEFILE", &slots)]).unwrap();
+        assert_eq!(pbs, "mpiexec -n 3 -ppn 1");
+        assert_eq!(front(&[("SLURM_JOB_ID", "7"), ("SLURM_JOB_NODELIST", "a1")]), None, "one node");
+        assert_eq!(front(&[]), None);
     }
 
     #[test]

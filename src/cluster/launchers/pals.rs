@@ -20,6 +20,13 @@ pub fn pbs_allocated(set: Variable) -> Option<Listed> {
     Some(Listed::of_file(LIST, &set(LIST)?))
 }
 
+/// As the launchers of PALS and of MPICH have it.
+pub fn on_each_node(set: Variable) -> Option<Vec<String>> {
+    let words =
+        |n_nodes: usize| ["mpiexec", "-n", &n_nodes.to_string(), "-ppn", "1"].map(str::to_owned).into();
+    super::with_count(pbs_allocated(set), words)
+}
+
 /// The launch of PALS that this task is of.
 pub fn launch(set: Variable) -> Option<Launch> {
     let id = set("PALS_APID")?;

@@ -32,6 +32,18 @@ pub fn stepped(set: Variable) -> Option<Listed> {
     hosts.iter().all(|host| job.contains(host)).then_some(step)
 }
 
+/// A step beside all others, which takes nothing from them.
+pub fn on_each_node(set: Variable) -> Option<Vec<String>> {
+    let words = |n_nodes| {
+        let counts = [format!("--nodes={n_nodes}"), format!("--ntasks={n_nodes}")];
+        let rest =
+            ["--ntasks-per-node=1", "--cpu-bind=none", "--mpi=none", "--input=none", "--kill-on-bad-exit=0"];
+        let words = ["srun", "--overlap"].map(str::to_owned).into_iter();
+        words.chain(counts).chain(rest.map(str::to_owned)).chain(["--job-name=spinney".to_owned()]).collect()
+    };
+    super::with_count(allocated(set), words)
+}
+
 /// What a step is called.
 pub fn step_name(set: Variable) -> Option<String> {
     Some(format!("step={}", set("SLURM_STEP_ID")?))

@@ -5,7 +5,9 @@
 //! | `world` | the cluster |
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `ends` | signals, cancelled jobs, dead nodes |
+//! | `kept` | `spinney up`: a service for many steps |
 
 mod ends;
+mod kept;
 mod steps;
 mod world;
