@@ -55,7 +55,7 @@ fn announce(plan: &Plan, for_a_program: bool, began: Instant) -> io::Result<()> 
             let answer = ask_whether_ready(plan.kept_name.clone()).join().ok().flatten();
             if let Some(answer) = answer {
                 if for_a_program {
-                    let _ = std::io::stdout().write_all(format!("{ANNOUNCED}{answer}\n").as_bytes());
+                    let _ = std::io::stderr().write_all(format!("{ANNOUNCED}{answer}\n").as_bytes());
                 } else if let Err(failure) = tell(plan.request.talk, &answer, began) {
                     enter::fail(&failure);
                 }
