@@ -5,7 +5,9 @@
 //! | `world` | the cluster |
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `ends` | signals, cancelled jobs, dead nodes |
+//! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 
 mod ends;
+mod mpi;
 mod steps;
 mod world;
