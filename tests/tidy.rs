@@ -37,7 +37,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.
-    ("doctor", &["environment", "holder::estate"]),
+    ("doctor", &["cluster", "environment", "holder::estate", "wire::KeyPlaces"]),
     ("holder", &["cluster"]),
     ("cluster", &[]),
     // It puts together, so it may also ask what a listing says of bytecode.

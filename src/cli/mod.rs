@@ -4,6 +4,7 @@
 //!
 //! Not here: any of that work.
 
+mod addresses;
 mod bytes;
 mod completions;
 mod cpus;
@@ -55,6 +56,7 @@ enum Command {
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
     Doctor(doctor::DoctorArgs),
+    Addresses(addresses::AddressesArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -71,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Addresses(args) => addresses::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -36,18 +36,19 @@ pub struct ServiceArgs {
     /// job of its own.
     #[arg(long, value_name = "NAME", help_heading = "Views")]
     job: Option<String>,
-    /// The nodes of the job: a list such as a[01-16,20],b3, or a file with one
+    /// The nodes of the job: a list such as a[01-16,20],b3, or a file with one [default: what the launcher says]
     ///
+    /// Slurm, PALS and PBS, Open MPI, MPICH, Flux and LSF say it in the environment; `spinney doctor` tells what was found.
     /// Their order decides which node asks which, so it must be the same on all of them. Start the command on each of these
     /// hosts, all with the same --job. A name with a slash, or of an existing file, is that of a file.
     #[arg(long, value_name = "FILE|LIST", help_heading = "Cluster")]
     hosts: Option<String>,
-    /// Addresses of the nodes, one `HOST INTERFACE ADDRESS` per line
+    /// Addresses of the nodes, one `HOST INTERFACE ADDRESS` per line, as `spinney addresses` prints them
     ///
-    /// Instead of asking the name service. Without --hosts the hosts of FILE are the nodes.
+    /// Instead of asking the name service. If neither --hosts nor a launcher says who the nodes are, the hosts of FILE are.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     address_book: Option<PathBuf>,
-    /// Talk to other nodes over this network interface, such as hsn0 [default: all]
+    /// Talk to other nodes over this network interface, such as hsn0 [default: the fastest that both have]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     interface: Option<String>,
     /// How many trees the nodes form, each with another root [default: by the number of nodes]

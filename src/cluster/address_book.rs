@@ -1,7 +1,8 @@
 //! Addresses of hosts where the name service does not tell them: `--address-book FILE`.
 //!
-//! One address per line, `HOST INTERFACE ADDRESS`; `#` begins a comment. A host may have several lines; `--interface`
-//! picks those of one interface. The book may know more hosts than the job has.
+//! One address per line, `HOST INTERFACE ADDRESS`, or `HOST INTERFACE HARDWARE ADDRESS` as `spinney addresses` prints it;
+//! `#` begins a comment. A host may have several lines; `--interface` picks those of one interface. The book may know more
+//! hosts than the job has.
 //!
 //! Not here: asking the name service (`cluster::resolve`).
 
@@ -87,8 +88,9 @@ impl AddressBook {
 
     fn add(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [host, interface, address] = words[..] else {
-            return Err(format!("three words expected, not {}", words.len()));
+        let (host, interface, address) = match words[..] {
+            [host, interface, address] | [host, interface, _, address] => (host, interface, address),
+            _ => return Err(format!("three or four words expected, not {}", words.len())),
         };
         let name = host_list::parse(host).map_err(|error| error.to_string())?;
         if name != [host] {
@@ -123,8 +125,10 @@ mod tests {
 
     #[test]
     fn the_book_knows_hosts_in_order_and_their_addresses_by_interface() {
-        let book =
-            parse("# ours\nb2 hsn0 10.0.0.2\n\nA1 hsn0 10.0.0.1 # first\na1 eth0 192.168.0.1\n").unwrap();
+        let book = parse(
+            "# ours\nb2 hsn0 02:00:00:aa:bb:02 10.0.0.2\n\nA1 hsn0 10.0.0.1 # first\na1 eth0 192.168.0.1\n",
+        )
+        .unwrap();
         assert_eq!(book.hosts(), ["b2", "A1"]);
         let of = |host: &str, interface: Option<&str>| {
             let found = book.addresses(host, interface).map_err(|error| error.to_string())?;
@@ -142,8 +146,8 @@ mod tests {
     #[test]
     fn a_line_that_is_none_is_refused_with_its_number() {
         for (text, reason) in [
-            ("\na1 hsn0", "`book`, line 2: three words expected, not 2"),
-            ("a1 hsn0 10.0.0.1 x", "`book`, line 1: three words expected, not 4"),
+            ("\na1 hsn0", "`book`, line 2: three or four words expected, not 2"),
+            ("a1 hsn0 10.0.0.1 x", "`book`, line 1: `x` is no address"),
             ("a1 hsn0 10.0.0", "`book`, line 1: `10.0.0` is no address"),
             ("a1 hsn0 0.0.0.0", "`book`, line 1: `0.0.0.0` is nobody's address"),
             ("a[1-2] hsn0 10.0.0.1", "`book`, line 1: one host per line expected"),

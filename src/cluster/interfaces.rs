@@ -55,6 +55,40 @@ pub fn all() -> Vec<(String, IpAddr)> {
     all.into_iter().map(|one| (one.name.clone(), one.ip())).collect()
 }
 
+/// One address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Name of the interface.
+    pub interface: String,
+    /// Its hardware address, such as that of Ethernet; `-` if it has none.
+    pub hardware: String,
+    /// The address.
+    pub address: IpAddr,
+    /// See [`speed`].
+    pub speed_mbit: Option<u32>,
+}
+
+/// Addresses that other machines can use, those of the fastest interface first.
+pub fn rows() -> Vec<Row> {
+    let mut all: Vec<Row> = if_addrs::get_if_addrs().unwrap_or_default().iter().filter_map(row).collect();
+    all.sort_by_key(|row| std::cmp::Reverse(row.speed_mbit));
+    all
+}
+
+fn row(one: &Interface) -> Option<Row> {
+    if one.is_loopback() || network(one).is_none() {
+        return None;
+    }
+    let hardware = std::fs::read_to_string(format!("/sys/class/net/{}/address", one.name));
+    let hardware = hardware.ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    Some(Row {
+        interface: one.name.clone(),
+        hardware: hardware.unwrap_or_else(|| "-".to_owned()),
+        address: one.ip(),
+        speed_mbit: speed(&one.name),
+    })
+}
+
 /// The networks of this machine, those of the fastest interface first; none that leads nowhere else.
 pub fn by_speed() -> Vec<Network> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();

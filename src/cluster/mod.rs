@@ -10,6 +10,7 @@
 //! Not here: who calls whom (`tree`), and how (`wire`).
 
 pub mod address_book;
+pub mod addresses;
 pub mod detected;
 pub mod error;
 pub mod host_list;

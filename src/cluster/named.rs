@@ -49,7 +49,11 @@ pub fn find(job: &str, wishes: &Wishes, launch: &Launch) -> Result<Found, Cluste
     find_as(job, wishes, launch, &Own::find())
 }
 
-fn find_as(job: &str, wishes: &Wishes, launch: &Launch, own: &Own) -> Result<Found, ClusterError> {
+/// The same for a machine that need not be this one.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_as(job: &str, wishes: &Wishes, launch: &Launch, own: &Own) -> Result<Found, ClusterError> {
     let book = wishes.address_book.as_deref().map(AddressBook::read).transpose()?;
     let detected = if wishes.hosts.is_some() { Ok(None) } else { detected::nodes(launch, own) };
     let (hosts, rank, source) = match (&wishes.hosts, detected, &book) {

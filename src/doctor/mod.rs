@@ -11,6 +11,7 @@
 //! | [`machine`] | what the kernel and the distribution say about themselves |
 //! | [`features`] | optional kernel features, and what is done without them |
 //! | [`advice`] | from a failure to its cause and the one line to ask for |
+//! | [`nodes`] | who the other nodes of a job would be, and how they would meet |
 //! | [`served`] | the environment of a given command: its views, their file systems |
 //! | [`hurts`] | what else would slow or break a job |
 //! | [`text`] | the report for people |
@@ -25,6 +26,7 @@ pub mod features;
 mod helper;
 pub mod hurts;
 pub mod machine;
+pub mod nodes;
 pub mod probe;
 pub mod report;
 pub mod served;
@@ -106,7 +108,8 @@ pub fn examine(options: &Options) -> anyhow::Result<Report> {
     let command = command.map(|command| command.tried(&options.executable, best_way));
     let hurts = hurts::all(&machine, command.as_ref());
     let features = features::of_this_kernel(machine.kernel_version);
-    Ok(Report::new(ways, best_way, machine, features, command, hurts))
+    let nodes = nodes::examine(&mounts);
+    Ok(Report { nodes, ..Report::new(ways, best_way, machine, features, command, hurts) })
 }
 
 fn examine_ways(executable: &Path, around: &Surroundings, machine: &Machine) -> io::Result<Vec<WayReport>> {

@@ -10,6 +10,7 @@ use super::advice::Advice;
 use super::features::Feature;
 use super::hurts::Hurt;
 use super::machine::Machine;
+use super::nodes::NodesReport;
 use super::served::CommandReport;
 use super::steps::{Step, Stop};
 use crate::holder::estate::WayIn;
@@ -29,6 +30,8 @@ pub struct Report {
     pub ask: Option<String>,
     /// The environment of the command that was given.
     pub command: Option<CommandReport>,
+    /// Who the nodes of a job started here would be.
+    pub nodes: NodesReport,
     /// What else would slow or break a job.
     pub hurts: Vec<Hurt>,
     /// Optional features of the kernel.
@@ -38,7 +41,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts the findings together and chooses what to ask for.
+    /// Puts the findings of this machine together and chooses what to ask for; the nodes are added.
     pub fn new(
         ways: Vec<WayReport>,
         best_way: Option<WayIn>,
@@ -48,7 +51,9 @@ impl Report {
         hurts: Vec<Hurt>,
     ) -> Self {
         let ask = ask(&ways, best_way);
-        Self { schema: 1, works: best_way.is_some(), best_way, ways, ask, command, hurts, features, machine }
+        let nodes = NodesReport::default();
+        let works = best_way.is_some();
+        Self { schema: 1, works, best_way, ways, ask, command, nodes, hurts, features, machine }
     }
 }
 

@@ -61,7 +61,27 @@ fn sample() -> report::Report {
     let command = Some(sample_command());
     let hurts = hurts::all(&machine, command.as_ref());
     let features = features::of_this_kernel(machine.kernel_version);
-    report::Report::new(ways, Some(WayIn::Fusermount), machine, features, command, hurts)
+    let nodes = nodes::NodesReport {
+        host: "a02".to_owned(),
+        launcher: Some("srun".to_owned()),
+        job: Some("slurm=7,step=0".to_owned()),
+        allocation: Some("slurm=7".to_owned()),
+        count: 4,
+        rank: Some(1),
+        told_by: Some("SLURM_STEP_NODELIST".to_owned()),
+        task: Some(nodes::TaskReport { rank: 8, size: 32 }),
+        trouble: None,
+        interfaces: vec![nodes::InterfaceReport {
+            name: "hsn0".to_owned(),
+            address: "10.0.0.2".to_owned(),
+            speed_mbit: Some(200_000),
+        }],
+        ports: vec![32_177, 22_601, 25_793, 28_985],
+        key: Some("/home/ada/.config/spinney/key".to_owned()),
+        key_is_shared: Some(true),
+    };
+    let report = report::Report::new(ways, Some(WayIn::Fusermount), machine, features, command, hurts);
+    report::Report { nodes, ..report }
 }
 
 fn sample_command() -> served::CommandReport {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::nodes::NodesReport;
 use super::report::{Report, State, WayReport};
 use super::served::{CommandReport, ViewReport};
 use crate::environment::mounts::Reach;
@@ -18,6 +19,7 @@ pub fn render(report: &Report) -> String {
         None => text
             .push_str("\n`spinney doctor -- COMMAND` tells what of COMMAND's environment would be served\n"),
     }
+    render_nodes(&mut text, &report.nodes);
     render_hurts(&mut text, report);
     render_kernel(&mut text, report);
     if let Some(ask) = &report.ask {
@@ -79,6 +81,40 @@ fn place(view: &ViewReport) -> String {
         Reach::Network => format!("from {file_system} {source} (network)"),
         Reach::Local => format!("from {file_system} {source} (this node's own)"),
         Reach::Unknown => format!("from {file_system} {source}"),
+    }
+}
+
+fn render_nodes(text: &mut String, nodes: &NodesReport) {
+    heading(text, "nodes");
+    let host = &nodes.host;
+    match (&nodes.rank, &nodes.told_by) {
+        (Some(rank), Some(source)) => {
+            let launcher = nodes.launcher.as_deref().unwrap_or("the launcher");
+            line(text, &format!("  {}, told by {source} ({launcher}); {host} is node {rank}", nodes.count));
+        }
+        _ => line(text, &format!("  {host} only")),
+    }
+    if let Some(trouble) = &nodes.trouble {
+        line(text, &format!("  {trouble}"));
+    }
+    if let Some(job) = &nodes.job {
+        let task = nodes.task.as_ref().map(|task| format!(", task {} of {}", task.rank, task.size));
+        line(text, &format!("  job {job}{}", task.unwrap_or_default()));
+    }
+    for interface in &nodes.interfaces {
+        let speed = interface.speed_mbit.map(|speed| format!(", {speed} Mbit/s")).unwrap_or_default();
+        line(text, &format!("  {} {}{speed}", interface.name, interface.address));
+    }
+    if !nodes.ports.is_empty() {
+        let ports: Vec<String> = nodes.ports.iter().map(u16::to_string).collect();
+        line(text, &format!("  listens on the first free port of {}", ports.join(", ")));
+    }
+    if let Some(key) = &nodes.key {
+        let sharing = match nodes.key_is_shared {
+            Some(false) => " (this node's own file system: if other nodes do not see it, set SPINNEY_KEY)",
+            _ => "",
+        };
+        line(text, &format!("  key: {key}{sharing}"));
     }
 }
 

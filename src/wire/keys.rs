@@ -92,6 +92,8 @@ pub struct KeyPlaces {
     pub configuration: Option<PathBuf>,
     /// `PMI_SHARED_SECRET`.
     pub launcher: Option<OsString>,
+    /// Whether the directory is on a disk of this machine, so that other nodes may have another key there.
+    pub is_own_disk: bool,
 }
 
 impl KeyPlaces {
@@ -103,8 +105,31 @@ impl KeyPlaces {
             .map(PathBuf::from)
             .filter(absolute)
             .or_else(|| set("HOME").map(PathBuf::from).filter(absolute).map(|home| home.join(".config")));
-        KeyPlaces { variable: set(KEY_VARIABLE), configuration, launcher: set("PMI_SHARED_SECRET") }
+        let is_own_disk = configuration.as_deref().is_some_and(is_own_disk);
+        KeyPlaces {
+            variable: set(KEY_VARIABLE),
+            configuration,
+            launcher: set("PMI_SHARED_SECRET"),
+            is_own_disk,
+        }
     }
+
+    /// Whether the launcher's secret goes before the file: all nodes of a launch have the same, while a file that only
+    /// this node sees is another on each.
+    pub fn uses_launcher(&self) -> bool {
+        self.is_own_disk && self.launcher.as_ref().is_some_and(|secret| secret.len() >= KEY_BYTES_MIN)
+    }
+}
+
+/// File systems that lie on a disk or in the memory of one machine (`linux/magic.h`): ext2 to ext4, xfs, btrfs, tmpfs,
+/// overlay, f2fs, zfs.
+const OWN_DISKS: [u32; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
+
+/// Of the directory, or where it would be made.
+fn is_own_disk(directory: &Path) -> bool {
+    let kind = directory.ancestors().find_map(|there| rustix::fs::statfs(there).ok());
+    kind.is_some_and(|kind| u32::try_from(kind.f_type).is_ok_and(|kind| OWN_DISKS.contains(&kind)))
 }
 
 impl SharedKey {
@@ -125,6 +150,9 @@ impl SharedKey {
             return Ok((key, KeySource::Variable));
         }
         let secret = places.launcher.as_deref().filter(|secret| secret.len() >= KEY_BYTES_MIN);
+        if places.uses_launcher() {
+            return Self::of_launcher(secret);
+        }
         match (&places.configuration, secret) {
             (Some(directory), secret) => match Self::of_file(directory) {
                 // No home to write to, as for some service accounts.
@@ -326,6 +354,14 @@ mod tests {
         let all = KeyPlaces { variable, launcher: launcher.clone(), ..places(directory.path()) };
         assert_eq!(SharedKey::find(&all).unwrap().1, KeySource::Variable);
         assert!(directory.path().read_dir().unwrap().next().is_none(), "no file is made for nothing");
+        let own_disk = KeyPlaces { variable: None, is_own_disk: true, ..all };
+        assert_eq!(
+            SharedKey::find(&own_disk).unwrap().1,
+            KeySource::Launcher,
+            "others would have another file"
+        );
+        let shared = KeyPlaces { is_own_disk: false, ..own_disk };
+        assert!(matches!(SharedKey::find(&shared).unwrap().1, KeySource::File(_)));
         let only = KeyPlaces { launcher, ..KeyPlaces::default() };
         assert_eq!(SharedKey::find(&only).unwrap().1, KeySource::Launcher);
         assert!(matches!(SharedKey::find(&KeyPlaces::default()), Err(KeyError::Nowhere)));

@@ -6,8 +6,10 @@
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `ends` | signals, cancelled jobs, dead nodes |
 //! | `kept` | `spinney up`: a service for many steps |
+//! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 
 mod ends;
 mod kept;
+mod mpi;
 mod steps;
 mod world;

@@ -175,3 +175,59 @@ fn two_users_at_once_do_not_see_each_others_services_or_files() {
     }
     world.assert_nothing_left();
 }
+
+#[test]
+fn doctor_and_addresses_tell_under_srun_what_a_step_there_would_find() {
+    let world = World::start();
+    let spinney = world.scene.binary.to_str().unwrap();
+    let script = world.script("script", &format!("{spinney} doctor --json >doctor.$SLURM_PROCID"));
+    succeed(&mut world.user(&["srun", "-N4", "-n4", &script]));
+    for rank in 0..NODES {
+        let report = fs::read(world.scene.home.join(format!("doctor.{rank}"))).unwrap();
+        let node = &serde_json::from_slice::<Value>(&report).unwrap()["nodes"];
+        assert_eq!(node["host"], format!("node{}", rank + 1));
+        assert_eq!((&node["told_by"], &node["count"]), (&json!("SLURM_STEP_NODELIST"), &json!(NODES)));
+        assert_eq!((&node["job"], &node["allocation"]), (&json!("slurm=1,step=0"), &json!("slurm=1")));
+        assert_eq!(node["trouble"], Value::Null);
+        assert_eq!(node["interfaces"][0]["name"], "eth0");
+    }
+
+    let addresses = ["srun", "-N4", "--ntasks-per-node=2", spinney, "addresses"];
+    let book = text(&succeed(&mut world.user(&addresses)).stdout);
+    let mut lines: Vec<Vec<&str>> = book.lines().map(|line| line.split(' ').collect()).collect();
+    lines.sort_unstable();
+    let told: Vec<[&str; 3]> = lines.iter().map(|line| [line[0], line[1], line[3]]).collect();
+    let want: Vec<[String; 3]> =
+        (1..=NODES).map(|n| [format!("node{n}"), "eth0".to_owned(), format!("10.77.0.{n}")]).collect();
+    assert_eq!(told, want, "once for each node");
+    fs::write(world.scene.home.join("book"), book).unwrap();
+    let import = world.import();
+    let flags = ["-q", "--report", "report", "--address-book", "book", "--interface", "eth0"];
+    succeed(&mut world.srun(&["-N2"], &flags, &words(&import)));
+    assert_one_tree(&world.report("report"), 2);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn what_does_not_fit_costs_sharing_and_never_the_job() {
+    let world = World::start();
+    let import = world.import();
+    // Contradictions as a wrapper script might make them.
+    for (change, flags, words_said, nodes) in [
+        ("SLURM_STEP_NODELIST=node[5-8]", &[][..], "node `node4`: `SLURM_STEP_NODELIST`", 1),
+        ("SLURM_STEP_NUM_NODES=5", &[], "lists 4 nodes, but srun says 5", 1),
+        ("SLURM_NODEID=0", &["--interface", "hsn0"], "has no interface `hsn0`", NODES),
+    ] {
+        let spinney = world.scene.binary.to_str().unwrap();
+        let run = ["srun", "-N4", "env", "-u", "SLURM_JOB_NODELIST", change, spinney, "run", "--require"];
+        let more = ["--shared", "--report", "report"];
+        let line = [&run[..], &more, flags, &["--"], &words(&import)].concat();
+        let ended = succeed(&mut world.user(&line));
+        let said = text(&ended.stderr);
+        assert!(said.lines().any(|line| line.contains("warning: ") && line.contains(words_said)), "{said}");
+        let told = field(&world.report("report"), "rank").len();
+        assert!(told >= nodes, "{change}: {told}");
+        fs::remove_dir_all(world.scene.home.join("report")).unwrap();
+    }
+    world.assert_nothing_left();
+}

@@ -34,7 +34,8 @@ host() {
         ip link set lo up
         until ip addr add 10.77.0.$number/24 dev eth0 2>/dev/null; do sleep 0.005; done
         ip link set eth0 up
-        exec slurmd -D -N node$number" >"$directory/slurmd$number.log" 2>&1 </dev/null &
+        slurmd -D -N node$number & # beneath a shell, which reaps orphans
+        wait" >"$directory/slurmd$number.log" 2>&1 </dev/null &
     outer=$!
     until_works grep -q . "/proc/$outer/task/$outer/children" # then it has made the namespaces
     inner=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
