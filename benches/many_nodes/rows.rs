@@ -6,13 +6,13 @@
 use crate::ground::rows::Statistic::{Max, Median, P25};
 use crate::ground::rows::Wanted::{AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
-use crate::{content, import, libraries, resources};
+use crate::{content, import, inside, libraries, resources};
 
 /// Nodes of each cluster.
 pub const NODES: usize = 8;
 
 /// Every measurement, cheap ones first.
-pub const MEASUREMENTS: &[Measurement] = &[
+const MEASUREMENTS: &[Measurement] = &[
     Measurement { name: "memory", what: "memory of daemons", measure: resources::memory },
     Measurement { name: "cpu", what: "CPU time of the daemons, storage warm", measure: resources::cpu },
     Measurement { name: "latency", what: "a listing over more and more levels", measure: content::latency },
@@ -42,7 +42,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
 
 /// Every row.
 #[rustfmt::skip] // One row takes two lines: where it comes from and what it says, what is wanted.
-pub const ROWS: &[Row] = &[
+const ROWS: &[Row] = &[
     row(("slow", "calls_slow"), "metadata calls that reach storage, 8 nodes against 1, slow",
         "ratio", AtMost(1.02, Some(1.0)), Median),
     row(("slow", "bytes_slow"), "bytes out of storage, 8 nodes against 1, slow",
@@ -83,6 +83,11 @@ pub const ROWS: &[Row] = &[
 
 /// The table.
 pub const BENCHMARK: Benchmark = Benchmark {
+    name: "many_nodes",
+    about: "Measure Spinney on many nodes of this machine",
+    measurements: MEASUREMENTS,
+    pairs: 3,
+    inside: inside::run,
     file: "many-nodes",
     introduction: |machine| {
         format!(
