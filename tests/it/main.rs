@@ -6,6 +6,8 @@ mod cluster;
 mod gathering;
 mod hosts;
 mod machines;
+#[path = "../network/mod.rs"]
+mod network;
 mod node_faults;
 mod nodes;
 mod processes;
