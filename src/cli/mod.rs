@@ -9,6 +9,7 @@ mod completions;
 mod cpus;
 mod doctor;
 mod man;
+mod mountless;
 mod processes;
 mod refresh;
 mod run;

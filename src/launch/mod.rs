@@ -11,6 +11,7 @@
 
 mod crew;
 mod figures;
+pub mod mountless;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -6,6 +6,7 @@ mod cluster;
 mod gathering;
 mod hosts;
 mod machines;
+mod mountless;
 #[path = "../network/mod.rs"]
 mod network;
 mod node_faults;
