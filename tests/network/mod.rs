@@ -55,6 +55,13 @@ impl Network {
         inside(&self.hosts[host])
     }
 
+    /// The words of [`Self::command`].
+    pub fn prefix(&self, host: usize) -> Vec<String> {
+        let command = self.command(host);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// Runs a line of words on a host.
     ///
     /// # Errors
