@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses the part it needs")]
 
+pub mod command;
+pub mod probe;
 pub mod processes;
 pub mod report;
 pub mod rows;

@@ -2,6 +2,8 @@
 //!
 //! Not here: which there are (`rows` of each benchmark), how results are written (`report`).
 
+use std::process::ExitCode;
+
 use serde_json::Value;
 
 use super::Ground;
@@ -52,8 +54,18 @@ pub enum Wanted {
     Nothing,
 }
 
-/// One table.
+/// A program of measurements with one table.
 pub struct Benchmark {
+    /// What it is called.
+    pub name: &'static str,
+    /// A line for people.
+    pub about: &'static str,
+    /// Every measurement, in the order in which they are made.
+    pub measurements: &'static [Measurement],
+    /// How often the two that are compared take turns, unless it is said.
+    pub pairs: usize,
+    /// What runs within a view: this program with `inside` and these words.
+    pub inside: fn(&[String]) -> anyhow::Result<ExitCode>,
     /// What its files are called, without their endings.
     pub file: &'static str,
     /// What stands above the table.

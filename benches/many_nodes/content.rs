@@ -1,8 +1,11 @@
-//! What passes through the trees: a large file to all nodes, and a listing over more and more levels.
+//! A large file that all nodes read, down the trees.
+//!
+//! Not here: the same over links of a limited speed (`links`) and without readers (`hops`).
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -11,46 +14,60 @@ use crate::ground::{Ground, run, run_report, text};
 use crate::rows::NODES;
 
 /// Size of the large file.
-const LARGE_BYTES: u64 = 1 << 30;
+pub const LARGE_BYTES: u64 = 1 << 30;
 
-/// Directories that are listed over each number of levels: 200, so that one in a hundred can be told.
-const DIRECTORIES: usize = 200;
-
-/// A shape of the tree.
+/// A shape of the tree and what each node may keep.
 pub struct Arrangement {
     /// The rows of bytes and speed.
     rows: [&'static str; 2],
     fan_out: &'static str,
+    cache: &'static [&'static str],
 }
 
+/// A cache that holds the file.
+const KEEPS_ALL: &[&str] = &["--cache-bytes", "1200MiB"];
+
 /// Each node has one child.
-pub const CHAIN: Arrangement = Arrangement { rows: ["chain_bytes", "chain_speed"], fan_out: "1" };
+pub const CHAIN: Arrangement = Arrangement { rows: ["chain_bytes", "chain_speed"], fan_out: "1", cache: &[] };
 /// Each node has two.
-pub const TREE: Arrangement = Arrangement { rows: ["tree_bytes", "tree_speed"], fan_out: "2" };
+pub const TREE: Arrangement = Arrangement { rows: ["tree_bytes", "tree_speed"], fan_out: "2", cache: &[] };
+/// As [`CHAIN`], and the file fits.
+pub const CHAIN_KEPT: Arrangement =
+    Arrangement { rows: ["chain_kept_bytes", "chain_kept_speed"], fan_out: "1", cache: KEEPS_ALL };
+/// As [`TREE`], and the file fits.
+pub const TREE_KEPT: Arrangement =
+    Arrangement { rows: ["tree_kept_bytes", "tree_kept_speed"], fan_out: "2", cache: KEEPS_ALL };
 
 /// 1 GiB read by every node, from memory behind the root.
 pub fn large(ground: &Ground, arrangement: &Arrangement) -> anyhow::Result<Vec<Figure>> {
     let directory = tempfile::Builder::new().prefix("many-nodes.").tempdir_in("/dev/shm")?;
     let file = directory.path().join("content");
-    write_large(&file)?;
+    write_large(&file, LARGE_BYTES)?;
     let scratch = ground.scratch()?;
-    let (mut bytes, mut speeds, mut seconds) = (vec![], vec![], vec![]);
+    let (mut bytes, mut speeds, mut seconds, mut storage) = (vec![], vec![], vec![], vec![]);
     for turn in 0..ground.pairs.min(3) {
         let report = text(scratch.path().join(format!("report{turn}")));
         let nodes = NODES.to_string();
         let flags =
             ["--local-nodes", &nodes, "--shards", "1", "--fan-out", arrangement.fan_out, "--report", &report];
         let read = vec!["cksum".to_owned(), text(&file)];
+        let flags = [&flags, arrangement.cache].concat();
         let run = run(&ground.with_spinney(directory.path(), &flags, &read))?;
-        let sums: std::collections::HashSet<_> = run.output.stdout.split(|byte| *byte == b'\n').collect();
+        let sums: HashSet<_> = run.output.stdout.split(|byte| *byte == b'\n').collect();
         anyhow::ensure!(sums.len() <= 2, "the nodes read different bytes");
-        let read =
-            run_report(report.as_ref())?["totals"]["storage"]["bytes_read"].as_f64().unwrap_or(f64::NAN);
-        bytes.push(read / LARGE_BYTES as f64);
+        let report = run_report(report.as_ref())?;
+        let of_storage =
+            |node: &serde_json::Value| node["storage"]["bytes_read"].as_f64().unwrap_or(f64::NAN);
+        bytes.push(of_storage(&report["totals"]) / LARGE_BYTES as f64);
+        let by_node = report["nodes"].as_array().into_iter().flatten().map(of_storage);
+        storage.push(by_node.filter(|bytes| *bytes > 0.0).count() as f64);
         speeds.push((NODES - 1) as f64 * LARGE_BYTES as f64 / 1e9 / run.seconds);
         seconds.push(run.seconds);
     }
-    let beside = json!({ "whole_command_seconds": quantile(&seconds, 0.5) });
+    let beside = json!({
+        "whole_command_seconds": quantile(&seconds, 0.5),
+        "nodes_that_read_storage": quantile(&storage, 1.0),
+    });
     let [bytes_row, speed_row] = arrangement.rows;
     Ok(vec![
         Figure { row: bytes_row, samples: bytes, beside: beside.clone() },
@@ -58,10 +75,11 @@ pub fn large(ground: &Ground, arrangement: &Arrangement) -> anyhow::Result<Vec<F
     ])
 }
 
-fn write_large(file: &PathBuf) -> anyhow::Result<()> {
+/// Writes a file whose MiBs all differ, `bytes` long, and waits until it is trusted.
+pub fn write_large(file: &Path, bytes: u64) -> anyhow::Result<()> {
     let mut writer = fs::File::create(file)?;
     let piece: Vec<u8> = (0..1u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    for number in 0..LARGE_BYTES >> 20 {
+    for number in 0..bytes >> 20 {
         writer.write_all(&number.to_le_bytes())?;
         writer.write_all(&piece[8..])?;
     }
@@ -69,36 +87,4 @@ fn write_large(file: &PathBuf) -> anyhow::Result<()> {
     // A file younger than the clock's grain of 2 s is not trusted.
     std::thread::sleep(std::time::Duration::from_secs(3));
     Ok(())
-}
-
-/// The nodes of a chain list, one after the other from the root, directories that the node above has listed just before:
-/// each a level away from one who knows them. The root's own time with them in its memory is what is not the level's.
-pub fn latency(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
-    let directory = ground.scratch()?;
-    let view = directory.path().join("view");
-    for number in 0..DIRECTORIES {
-        let listed = view.join(format!("group{}/directory{number}", number % 10));
-        fs::create_dir_all(&listed)?;
-        (0..20).try_for_each(|file| fs::write(listed.join(format!("module{file}.py")), "").map(drop))?;
-    }
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let (mut medians, mut tails) = (vec![], vec![]);
-    for turn in 0..ground.pairs {
-        let out = directory.path().join(format!("turn{turn}"));
-        fs::create_dir(&out)?;
-        let command = ground.inside(&["levels", &text(&out), &NODES.to_string(), &text(&view)], &[]);
-        let flags = ["--local-nodes", &NODES.to_string(), "--shards", "1", "--fan-out", "1"];
-        run(&ground.with_spinney(&view, &flags, &command))?;
-        let times = |place: usize| -> anyhow::Result<Vec<f64>> {
-            Ok(serde_json::from_slice(&fs::read(out.join(format!("times{place}")))?)?)
-        };
-        let own = quantile(&times(0)?, 0.5);
-        for place in 1..NODES {
-            let times = times(place)?;
-            medians.push((quantile(&times, 0.5) - own) * 1e6);
-            tails.push((quantile(&times, 0.99) - own) * 1e6);
-        }
-    }
-    let beside = json!({ "p99_us": quantile(&tails, 0.5) });
-    Ok(vec![Figure { row: "latency", samples: medians, beside }])
 }

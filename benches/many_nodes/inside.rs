@@ -2,21 +2,27 @@
 //!
 //! | words | does | writes |
 //! |---|---|---|
-//! | `levels OUT N VIEW` | nodes of a chain list VIEW one after the other | seconds of each directory, as `OUT/timesPLACE` |
+//! | `read OUT HOST FILE` | waits for `OUT/go`, reads FILE from front to back | `OUT/readyHOST`, then `OUT/secondsHOST` |
+//! | `tls BYTES` | sends over TLS to whoever connects (`tls`) | its port, to standard output |
+//! | `probe OUT TREE FILE -- COMMAND` | asks the view all the time until COMMAND ends (`ground::probe`) | `OUT` + number of the node |
 //! | `hold OUT -- COMMAND` | runs COMMAND, waits for `OUT/go` | `OUT/readyNODE` |
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::json;
-use spinney::cluster::NodeRank;
-use spinney::tree::{Shape, Shard};
+
+use crate::ground::probe;
+use crate::tls;
 
 /// How long one waits for another: 120 s.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Bytes read at a time from front to back.
+const READ_SIZE: usize = 1 << 20;
 
 /// Does what the words say.
 pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
@@ -24,7 +30,11 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let command = words.get(end + 1..).unwrap_or(&[]);
     let words: Vec<&str> = words[..end].iter().map(String::as_str).collect();
     match words[..] {
-        ["levels", out, nodes, view] => levels(Path::new(out), nodes.parse()?, Path::new(view))?,
+        ["read", out, host, file] => read(Path::new(out), host, Path::new(file))?,
+        ["tls", bytes] => tls::send(bytes.parse()?)?,
+        ["probe", out, tree, file] => {
+            return probe::run(&format!("{out}{}", node()?), Path::new(tree), Path::new(file), command);
+        }
         ["hold", out] => hold(Path::new(out), command)?,
         _ => bail!("`inside` does not know {words:?}"),
     }
@@ -35,40 +45,15 @@ fn node() -> anyhow::Result<u32> {
     Ok(std::env::var("SPINNEY_NODE").context("not on a node")?.parse()?)
 }
 
-fn levels(out: &Path, nodes: u32, view: &Path) -> anyhow::Result<()> {
-    let shape = Shape::chosen(nodes, Some(1), Some(1));
-    let place = shape.place(Shard::new(0), NodeRank::new(node()?));
-    if place > 0 {
-        wait_for(&out.join(format!("times{}", place - 1)))?;
-    } else {
-        // Once for the cache; what is measured is what its memory answers.
-        list_all(view)?;
-    }
-    let times = list_all(view)?;
-    let finished = out.join(format!("times{place}"));
-    fs::write(finished.with_extension("new"), json!(times).to_string())?;
-    fs::rename(finished.with_extension("new"), &finished)?;
-    // A node whose task has ended might leave before those below have asked.
-    wait_for(&out.join(format!("times{}", nodes - 1)))
-}
-
-/// Seconds for each directory two levels below `view`.
-fn list_all(view: &Path) -> anyhow::Result<Vec<f64>> {
-    let mut times = Vec::new();
-    for group in names(view)? {
-        for directory in names(&group)? {
-            let started = Instant::now();
-            let count = names(&directory)?.len();
-            times.push(started.elapsed().as_secs_f64());
-            ensure!(count == 20, "{} has {count} names", directory.display());
-        }
-    }
-    Ok(times)
-}
-
-fn names(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let rows = fs::read_dir(directory)?;
-    Ok(rows.map(|row| row.map(|row| row.path())).collect::<Result<_, _>>()?)
+/// Reads from front to back when it is told to.
+fn read(out: &Path, host: &str, file: &Path) -> anyhow::Result<()> {
+    fs::write(out.join(format!("ready{host}")), "")?;
+    wait_for(&out.join("go"))?;
+    let started = Instant::now();
+    let mut file = File::open(file)?;
+    let mut buffer = vec![0; READ_SIZE];
+    while file.read(&mut buffer)? > 0 {}
+    Ok(fs::write(out.join(format!("seconds{host}")), started.elapsed().as_secs_f64().to_string())?)
 }
 
 fn hold(out: &Path, command: &[String]) -> anyhow::Result<()> {

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::{Ground, run, text};
+use crate::hosts::Hosts;
 use crate::import::{self, SLOW};
-use crate::rows::NODES;
 
 /// How many.
 const LIBRARIES: &str = "500";
@@ -20,6 +20,9 @@ pub fn import(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
     let tree = made(ground)?;
     let mut stand_in = import::start(&tree, &SLOW)?;
     let mounts = stand_in.mounts.clone();
+    let directory = ground.scratch()?;
+    let hosts = Hosts::make(directory.path())?;
+    mounts.iter().enumerate().try_for_each(|(host, mount)| hosts.bind(host, mount))?;
     let driver = |mount: &Path| vec![text(ground.tree.join("bin/python3")), text(mount.join("driver.py"))];
     run(&driver(&mounts[0]))?;
     import::slow_down(&mut stand_in, &SLOW);
@@ -28,10 +31,9 @@ pub fn import(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
         import::begin(&mut stand_in);
         let direct = import::at_once(&mounts.iter().map(|mount| driver(mount)).collect::<Vec<_>>())?;
         import::begin(&mut stand_in);
-        let flags = ["--local-nodes", &NODES.to_string()];
-        let nodes = run(&ground.with_spinney(&mounts[0], &flags, &driver(&mounts[0])))?;
-        times.push(slowest(&String::from_utf8_lossy(&nodes.output.stdout))?);
-        ratios.push(nodes.seconds / direct);
+        let (nodes, said) = import::outputs_at_once(&hosts.job(ground, &[], |_| driver(&hosts.view)))?;
+        times.push(slowest(&said.concat())?);
+        ratios.push(nodes / direct);
         walls.push(direct);
     }
     let beside = json!({ "direct_seconds": quantile(&walls, 0.5) });

@@ -1,15 +1,14 @@
-//! What the daemons of 8 nodes cost, and what happens when they are killed.
+//! What the daemons of 8 nodes cost.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::ensure;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::ground::processes::{DAEMON, Process, processes};
+use crate::ground::probe::daemons;
+use crate::ground::processes::processes;
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::{Ground, Job, run, text, wait_for};
 use crate::rows::NODES;
@@ -19,15 +18,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `/proc` counts CPU time in: USER_HZ, 100 on x86_64 and aarch64.
 const TICKS_PER_SECOND: f64 = 100.0;
-
-/// One daemon is killed every 400 ms, fewer than a daemon takes to come back.
-const KILL_INTERVAL: Duration = Duration::from_millis(400);
-
-/// Daemons of this job, seen from outside.
-fn daemons(spinney: &Path, before: &HashSet<Process>) -> Vec<Process> {
-    let all = processes(spinney).into_iter();
-    all.filter(|process| process.role == DAEMON && !before.contains(process)).collect()
-}
 
 /// CPU time of the daemons against that of everything that was started and waited for: wrappers and tasks.
 pub fn cpu(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
@@ -104,38 +94,4 @@ fn resident(ground: &Ground, row: &'static str, flags: &[&str], first: &[String]
     let sizes = sizes?;
     ensure!(sizes.len() == NODES, "{} daemons were seen", sizes.len());
     Ok(Figure { row, samples: sizes, beside: json!({ "largest_private_mb": private }) })
-}
-
-/// Runs of W in which a daemon after another is killed.
-pub fn kills(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
-    let workload = ground.workload(&ground.tree);
-    let command = ground.with_spinney(&ground.tree, &["--local-nodes", &NODES.to_string()], &workload);
-    let usual = run(&command)?.seconds;
-    let (mut wrong, mut seconds, mut killed) = (vec![], vec![], 0);
-    for turn in 0..ground.pairs {
-        let before = processes(&ground.spinney);
-        let started = Instant::now();
-        let mut job = Job::start(&command)?;
-        let mut next = turn;
-        while !job.is_over() {
-            std::thread::sleep(KILL_INTERVAL);
-            let mut daemons = daemons(&ground.spinney, &before);
-            daemons.sort_by_key(|daemon| daemon.pid);
-            next += 3;
-            if let Some(daemon) = daemons.get(next % daemons.len().max(1))
-                && let Some(pid) = i32::try_from(daemon.pid).ok().and_then(Pid::from_raw)
-                && killed < 20 * (turn + 1)
-            {
-                killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
-            }
-        }
-        let output = job.end()?;
-        seconds.push(started.elapsed().as_secs_f64());
-        wrong.push(if output.status.success() { 0.0 } else { 1.0 });
-    }
-    let beside = json!({ "killed": killed, "usual_seconds": usual });
-    Ok(vec![
-        Figure { row: "kills_wrong", samples: wrong, beside: beside.clone() },
-        Figure { row: "kills_slowest", samples: seconds, beside },
-    ])
 }

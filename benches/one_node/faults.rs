@@ -1,15 +1,14 @@
 //! The daemon is killed while tasks read: do they notice, are they told anything wrong, how long do they wait?
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::ground::processes::{DAEMON, Process, processes};
+use crate::ground::probe::{self, kill, wrongs};
+use crate::ground::processes::{Process, processes};
 use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, run, text, wait_for};
 
@@ -67,7 +66,7 @@ pub fn during_checksums(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
     );
     let command: Vec<String> = ["sh", "-c", &script].map(str::to_owned).into();
     run(&command)?;
-    let right = sums(&list)?;
+    let right = probe::sums(&list)?;
     let (mut kills, mut wrong, mut complaints, mut stalls) = (0, 0, Vec::new(), Vec::new());
     for _ in 0..PASSES_MAX {
         if kills >= KILLS {
@@ -77,7 +76,7 @@ pub fn during_checksums(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
         let mut probed = probed_job(ground, &command)?;
         kills += kill_repeatedly(ground, &mut probed, KILLS - kills)?;
         let (output, probe) = probed.end()?;
-        let seen = sums(&list)?;
+        let seen = probe::sums(&list)?;
         let differing = right.iter().filter(|(name, sum)| seen.get(*name) != Some(sum)).count();
         wrong += differing + wrongs(&probe).len();
         if !output.status.success() || differing > 0 {
@@ -123,10 +122,7 @@ fn probed_job(ground: &Ground, command: &[String]) -> anyhow::Result<Probed> {
 impl Probed {
     /// The daemon of this job, as soon as it is there.
     fn daemon(&self, ground: &Ground) -> anyhow::Result<Process> {
-        wait_for("a daemon", 10, || {
-            let all = processes(&ground.spinney);
-            all.into_iter().find(|process| process.role == DAEMON && !self.before.contains(process))
-        })
+        wait_for("a daemon", 10, || probe::daemons(&ground.spinney, &self.before).pop())
     }
 
     fn end(self) -> anyhow::Result<(std::process::Output, Value)> {
@@ -147,30 +143,9 @@ fn kill_repeatedly(ground: &Ground, probed: &mut Probed, kills_max: usize) -> an
         {
             std::thread::sleep(BETWEEN_KILLS.saturating_sub(since.elapsed()));
             kill(&daemon);
-            // What the kernel holds it does not ask for; only root can make it forget.
-            let _ = fs::write("/proc/sys/vm/drop_caches", "3");
+            probe::forget_in_the_kernel();
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(killed.len())
-}
-
-fn kill(process: &Process) {
-    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
-    // It may just have ended by itself, with its job.
-    let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
-}
-
-fn wrongs(probe: &Value) -> Vec<String> {
-    probe["wrong"].as_array().into_iter().flatten().map(Value::to_string).collect()
-}
-
-/// The list that `sha256sum` wrote: name to sum.
-fn sums(list: impl AsRef<Path>) -> anyhow::Result<BTreeMap<String, String>> {
-    let list = fs::read_to_string(list)?;
-    Ok(list
-        .lines()
-        .filter_map(|line| line.split_once("  "))
-        .map(|(sum, name)| (name.into(), sum.into()))
-        .collect())
 }

@@ -12,14 +12,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use serde_json::json;
 
-/// How often the view is asked meanwhile: every 2 ms, finer than any stall worth seeing, and little work.
-const PROBE_EVERY: Duration = Duration::from_millis(2);
+use crate::ground::probe;
 
 /// Bytes read at a time from front to back.
 const READ_SIZE: usize = 1 << 20;
@@ -33,7 +31,7 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         ["repeat", times, out] => write(out, &repeat(times.parse()?, command)?),
         ["at-once", times, out] => write(out, &at_once(times.parse()?, command)?),
         ["read", times, out, file] => write(out, &read(times.parse()?, Path::new(file))?),
-        ["probe", out, tree, file] => return probe(out, Path::new(tree), Path::new(file), command),
+        ["probe", out, tree, file] => return probe::run(out, Path::new(tree), Path::new(file), command),
         ["hold", ready, go] => hold(ready, go, command),
         _ => bail!("`inside` does not know {words:?}"),
     }?;
@@ -92,41 +90,4 @@ fn hold(ready: &str, go: &str, command: &[String]) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-/// Ends as COMMAND does, so that the caller sees its failure.
-fn probe(out: &str, tree: &Path, file: &Path, command: &[String]) -> anyhow::Result<ExitCode> {
-    let is_done = AtomicBool::new(false);
-    let (status, probed) = std::thread::scope(|scope| {
-        let prober = scope.spawn(|| probe_until(&is_done, tree, file));
-        let status = command_line(command).status();
-        is_done.store(true, Relaxed);
-        (status, prober.join().expect("it does not panic"))
-    });
-    fs::write(out, probed?.to_string())?;
-    Ok(ExitCode::from(status?.code().map_or(255, |code| code as u8)))
-}
-
-/// Asks what no cache of the kernel can answer: names never asked before, and bytes just thrown out.
-fn probe_until(is_done: &AtomicBool, tree: &Path, path: &Path) -> anyhow::Result<serde_json::Value> {
-    let file = File::open(path)?;
-    let right = fs::read(path)?;
-    let (mut stall, mut probes, mut wrong) = (Duration::ZERO, 0, Vec::new());
-    while !is_done.load(Relaxed) {
-        let start = Instant::now();
-        match fs::symlink_metadata(tree.join(format!("probe-{}-{probes}", std::process::id()))) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            other => wrong.push(format!("a name that does not exist gave {other:?}")),
-        }
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-        let mut read = vec![0; right.len()];
-        match file.read_exact_at(&mut read, 0) {
-            Ok(()) if read == right => {}
-            other => wrong.push(format!("a read gave {other:?}, or other bytes")),
-        }
-        stall = stall.max(start.elapsed());
-        probes += 1;
-        std::thread::sleep(PROBE_EVERY);
-    }
-    Ok(json!({ "stall_seconds": stall.as_secs_f64(), "probes": probes, "wrong": wrong }))
 }

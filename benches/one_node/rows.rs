@@ -5,10 +5,10 @@
 use crate::ground::rows::Statistic::{Max, Median, P25};
 use crate::ground::rows::Wanted::{AtLeast, AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
-use crate::{calls, faults, memory, speed};
+use crate::{calls, faults, inside, memory, speed};
 
 /// Every measurement, cheap ones first.
-pub const MEASUREMENTS: &[Measurement] = &[
+const MEASUREMENTS: &[Measurement] = &[
     Measurement { name: "start", what: "`spinney run -- true` against `true`", measure: speed::start },
     Measurement { name: "requests", what: "FUSE requests for W", measure: calls::requests },
     Measurement {
@@ -54,7 +54,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
 
 /// Every row.
 #[rustfmt::skip] // One row takes two lines: where it comes from and what it says, what is wanted.
-pub const ROWS: &[Row] = &[
+const ROWS: &[Row] = &[
     row(("requests", "requests_first"), "FUSE requests for W, first process",
         "requests", AtMost(4000.0, Some(2500.0)), Max),
     row(("requests", "requests_first_rest"), "the same without the ioctls that Python makes for each file it opens",
@@ -113,6 +113,11 @@ pub const ROWS: &[Row] = &[
 
 /// The table.
 pub const BENCHMARK: Benchmark = Benchmark {
+    name: "one_node",
+    about: "Measure Spinney on one node against native",
+    measurements: MEASUREMENTS,
+    pairs: 9,
+    inside: inside::run,
     file: "one-node",
     introduction: |machine| {
         format!(

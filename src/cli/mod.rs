@@ -11,6 +11,7 @@ mod cpus;
 mod doctor;
 mod down;
 mod man;
+mod mountless;
 mod processes;
 mod refresh;
 mod run;

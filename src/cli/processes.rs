@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::mountless;
 use crate::enter::{command::KEEPER_SUBCOMMAND, keeper};
 use crate::holder::estate::Inventory;
 use crate::holder::succession::{DAEMON_SUBCOMMAND, HOLDER_SUBCOMMAND};
@@ -14,6 +15,9 @@ use crate::{daemon, doctor, holder};
 
 /// The hidden subcommand that the doctor runs inside a view.
 const PROBE_SUBCOMMAND: &str = "doctor-probe";
+
+/// The hidden subcommand that benchmarks and tests start daemons with.
+const MOUNTLESS_SUBCOMMAND: &str = "mountless-nodes";
 
 /// Becomes holder or daemon if the command line is `spinney holder-process N` or `spinney daemon-process N`, where N
 /// is the number of the inherited descriptor with the manifest.
@@ -24,6 +28,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
         DAEMON_SUBCOMMAND => run_daemon,
         KEEPER_SUBCOMMAND => return Some(keeper::keep()),
         PROBE_SUBCOMMAND => return Some(run_probe(words.map(PathBuf::from).collect())),
+        MOUNTLESS_SUBCOMMAND => return Some(mountless::run(words)),
         _ => return None,
     };
     let number = words.next()?.to_str()?.parse().ok()?;

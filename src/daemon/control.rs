@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::asked::Asked;
@@ -24,6 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Control {
     ending: Arc<AtomicBool>,
     line: Line,
+    listening: JoinHandle<()>,
 }
 
 struct Listener {
@@ -40,8 +41,14 @@ impl Control {
         line.say(&FromDaemon::Ready);
         let listener =
             Listener { line: line.clone(), estate, asked: Arc::new(asked), ending: ending.clone() };
-        Builder::new().name("control".into()).spawn(move || listener.listen())?;
-        Ok(Control { ending, line })
+        let listening = Builder::new().name("control".into()).spawn(move || listener.listen())?;
+        Ok(Control { ending, line, listening })
+    }
+
+    /// Waits until the holder is gone. Only of a node without a mount: else another holder takes its place.
+    pub(super) fn until_the_holder_is_gone(self) {
+        // A panic ends the process.
+        let _ = self.listening.join();
     }
 
     /// Tells the holder that the kernel has ended every connection.
@@ -56,6 +63,8 @@ impl Listener {
         loop {
             match self.serve_holder() {
                 Ok(()) if self.ending.load(Ordering::SeqCst) => return,
+                // A node without a mount has nothing that a holder would keep.
+                _ if self.estate.connections.is_empty() => return,
                 Ok(()) => self.replace_holder(),
                 Err(error) => {
                     tracing::error!(%error, "the line to the holder is broken");

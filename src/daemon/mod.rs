@@ -38,7 +38,7 @@ use crate::holder::messages::{FromDaemon, RunOutcome};
 use crate::profile::recorder::Recorder;
 use record::Record;
 
-/// Serves until the kernel has ended every connection.
+/// Serves until the kernel has ended every connection; without one (`launch::mountless`) until the holder is gone.
 pub fn run(estate: Estate) -> ExitCode {
     prepare();
     let holder = estate.peer.try_clone().map(Channel::from);
@@ -76,6 +76,10 @@ fn serve(estate: Estate) -> io::Result<()> {
         line: line.clone(),
     };
     let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
+    if sessions.is_empty() {
+        control.until_the_holder_is_gone();
+        return Ok(());
+    }
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {
         neighbours.linger();

@@ -285,7 +285,11 @@ fn of_node(name: String, cluster: &Cluster) -> String {
     format!("{name}-{}", cluster.own)
 }
 
-fn caller() -> Result<Caller, std::io::Error> {
+/// The identity of this process.
+///
+/// # Errors
+/// What `getgroups` answers.
+pub fn caller() -> Result<Caller, std::io::Error> {
     Ok(Caller {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),

@@ -11,6 +11,7 @@
 
 mod crew;
 mod figures;
+pub mod mountless;
 pub mod up;
 
 use std::io;

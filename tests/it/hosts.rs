@@ -1,16 +1,11 @@
-//! Nodes on hosts of their own: network, host name and mounts are namespaces, links are pairs of virtual interfaces
-//! with a bridge between them. So links can be cut and slowed down, and each host can have another storage.
+//! Nodes on hosts of their own, whose links are cut and slowed down, and which see another storage each.
 //!
-//! Nothing has a name outside: all is gone with the processes that hold the namespaces, which end with the test.
-//!
-//! Not here: nodes that share a network (`nodes`, `node_faults`).
+//! Not here: making hosts (`network`), nodes that share a network (`nodes`, `node_faults`).
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,7 +16,8 @@ use spinney::tree::{PEER_SILENCE_MAX, Shape, Shard};
 
 use crate::actor::{Actor, Ask, at, program};
 use crate::cluster::{counted, daemon_of};
-use crate::scene::{CONTENT, Scene, eventually, output, scenes, text};
+use crate::network::Network;
+use crate::scene::{CONTENT, Scene, eventually, scenes};
 use crate::semantics::tree::settle;
 use crate::sharing::forest;
 use crate::stand_in::{StandIn, Start};
@@ -29,53 +25,11 @@ use crate::stand_in::{StandIn, Start};
 /// Names the jobs of these tests; each is alone in its network.
 const JOB: &str = "hosts";
 
-/// Hosts `h0`, `h1`… on one network.
+/// Hosts with a view on each.
 struct LinkedHosts {
     scene: Scene,
-    /// A process in the namespaces of each host.
-    hosts: Vec<Child>,
-    /// A process in that of the bridge.
-    bridge: Child,
+    network: Network,
     book: PathBuf,
-}
-
-impl Drop for LinkedHosts {
-    fn drop(&mut self) {
-        for child in self.hosts.iter_mut().chain([&mut self.bridge]) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A process that does nothing in new namespaces of these kinds.
-fn namespaces(kinds: &[&str]) -> Child {
-    let mut command = Command::new("unshare");
-    command.args(kinds).args(["sleep", "infinity"]).stdin(Stdio::null());
-    // SAFETY: one system call.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-    let child = command.spawn().expect("these tests need `unshare`");
-    eventually("the namespaces", || {
-        fs::read_to_string(format!("/proc/{}/comm", child.id())).is_ok_and(|name| name.trim() == "sleep")
-    });
-    child
-}
-
-fn inside(host: &Child) -> Command {
-    let mut command = Command::new("nsenter");
-    command.args(["-n", "-u", "-m", "-t", &host.id().to_string()]);
-    command
-}
-
-/// Runs a line of words in the namespaces of a host.
-fn must(host: &Child, line: &str) {
-    let ended = output(inside(host).args(line.split(' ')));
-    assert!(ended.status.success(), "`{line}`: {}", text(&ended.stderr));
 }
 
 /// A scene of whoever runs the tests with a [`forest`].
@@ -94,43 +48,14 @@ impl LinkedHosts {
 
     /// Hosts that see what is mounted now.
     fn over(scene: Scene, number: usize) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "hosts of namespaces can only be made by root");
-        let bridge = namespaces(&["-n", "-u", "-m"]);
-        must(&bridge, "ip link add bridge type bridge");
-        must(&bridge, "ip link set bridge up");
-        let mut book = String::new();
-        let hosts: Vec<Child> = (0..number)
-            .map(|n| {
-                let host = namespaces(&["-n", "-u", "-m"]);
-                must(&bridge, &format!("ip link add p{n} type veth peer name eth0 netns {}", host.id()));
-                must(&bridge, &format!("ip link set p{n} master bridge up"));
-                must(&host, &format!("hostname h{n}"));
-                must(&host, &format!("ip addr add 10.77.0.{}/24 dev eth0", n + 1));
-                must(&host, "ip link set eth0 up");
-                must(&host, "ip link set lo up");
-                book += &format!("h{n} eth0 10.77.0.{}\n", n + 1);
-                host
-            })
-            .collect();
-        let path = scene.home.join("book");
-        fs::write(&path, book).unwrap();
-        LinkedHosts { scene, hosts, bridge, book: path }
+        let book = scene.home.join("book");
+        let network = Network::make(number, &book).unwrap();
+        LinkedHosts { scene, network, book }
     }
 
     /// Shows another directory on one host where the view is.
     fn bind(&self, host: usize, directory: &Path) {
-        must(
-            &self.hosts[host],
-            &format!("mount --bind {} {}", directory.display(), self.scene.env.display()),
-        );
-    }
-
-    fn cut(&self, host: usize) {
-        must(&self.bridge, &format!("ip link set p{host} down"));
-    }
-
-    fn heal(&self, host: usize) {
-        must(&self.bridge, &format!("ip link set p{host} up"));
+        self.network.bind(host, directory, &self.scene.env).unwrap();
     }
 
     /// A node with an actor on a host.
@@ -139,13 +64,13 @@ impl LinkedHosts {
         let flags = [&["--require", "-q", "--job", JOB, "--address-book", book], flags].concat();
         let program = program(&self.scene);
         let line = self.scene.run(&flags, &[&program[0], &program[1]]);
-        let mut command = inside(&self.hosts[host]);
+        let mut command = self.network.command(host);
         command.arg(line.get_program()).args(line.get_args()).env("SPINNEY_KEY", key.repeat(32));
         Actor::start(command)
     }
 
     fn nodes(&self, flags: &[&str]) -> Vec<Actor> {
-        (0..self.hosts.len()).map(|host| self.node(host, "k", flags)).collect()
+        (0..self.network.count()).map(|host| self.node(host, "k", flags)).collect()
     }
 
     fn checksum(&self) -> Ask {
@@ -165,7 +90,7 @@ impl LinkedHosts {
 
     /// A listener in the network of a host.
     fn listen(&self, host: usize, port: u16) -> TcpListener {
-        let network = fs::File::open(format!("/proc/{}/ns/net", self.hosts[host].id())).unwrap();
+        let network = self.network.namespace(host).unwrap();
         let listen = move || {
             let kind = rustix::thread::LinkNameSpaceType::Network;
             // Of this thread only, which ends here.
@@ -192,23 +117,21 @@ fn a_link_that_is_cut_costs_time_and_is_used_again_once_it_is_mended() {
     let mut nodes = hosts.nodes(&CHAIN);
     let reader = hosts.daemon(&mut nodes[chain[2]]);
     // Slow enough that the link is in use when it is cut.
-    for host in &hosts.hosts {
-        must(host, "tc qdisc add dev eth0 root tbf rate 50mbit burst 64k latency 50ms");
-    }
+    (0..3).for_each(|host| hosts.network.limit(host, "50mbit", "64k").unwrap());
     let ask = hosts.checksum();
     nodes[chain[2]].begin(&ask);
     let far = |daemon| counted(daemon, Counter::WireBytesIn);
     eventually("content travels", || far(reader) > 1 << 20);
-    hosts.cut(chain[1]);
+    hosts.network.cut(chain[1]).unwrap();
     assert_eq!(nodes[chain[2]].answer(), want, "through the root");
     assert_eq!(counted(reader, Counter::StorageBytes), 0);
     assert!(counted(reader, Counter::FaultsParentsLost) > 0);
     nodes[chain[1]].begin(&ask);
-    hosts.heal(chain[1]);
+    hosts.network.heal(chain[1]).unwrap();
     assert_eq!(nodes[chain[1]].answer(), want, "was cut off");
-    hosts.cut(chain[0]);
+    hosts.network.cut(chain[0]).unwrap();
     assert_eq!(nodes[chain[2]].ask(&ask), want, "without the root");
-    hosts.heal(chain[0]);
+    hosts.network.heal(chain[0]).unwrap();
     nodes.into_iter().for_each(|node| drop(node.leave()));
     hosts.scene.assert_nothing_left();
 }

@@ -6,7 +6,10 @@ mod cluster;
 mod gathering;
 mod hosts;
 mod kept;
+mod mountless;
 mod named_hosts;
+#[path = "../network/mod.rs"]
+mod network;
 mod node_faults;
 mod nodes;
 mod processes;
