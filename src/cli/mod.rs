@@ -8,6 +8,7 @@ mod bytes;
 mod completions;
 mod cpus;
 mod doctor;
+mod durations;
 mod man;
 mod processes;
 mod refresh;

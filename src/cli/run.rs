@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
@@ -36,6 +37,12 @@ pub struct RunArgs {
     /// Fail with 125 instead of running the command without a view
     #[arg(long, help_heading = "Views")]
     require: bool,
+    /// Show changes on storage after at most DURATION, such as 2s or 10min [default: as first seen]
+    ///
+    /// Names, attributes and listings that are older are asked for again, by one node for the whole job. Each costs a call on
+    /// storage, so choose no less than needed. All tasks and nodes of a job must say the same.
+    #[arg(long, value_name = "DURATION", value_parser = super::durations::parse, help_heading = "Views")]
+    freshness: Option<Duration>,
     /// Memory for what was read from storage, such as 16MiB or 4GiB
     ///
     /// By default the least of 4 GiB, a quarter of the machine's memory and an eighth of the tightest cgroup limit, divided
@@ -185,6 +192,7 @@ fn request(args: RunArgs, local: Option<LocalNodes>) -> Request {
         way: args.way,
         job: args.job,
         require: args.require,
+        freshness: args.freshness,
         talk: match (args.quiet, args.verbose) {
             (true, _) => Talk::Quiet,
             (_, true) => Talk::Verbose,

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,8 @@ pub struct Settings {
     pub daemon_cpus: Option<Vec<usize>>,
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
+    /// `--freshness`: how old what is told of names may be; `None`: a snapshot as first seen.
+    pub freshness: Option<Duration>,
     /// File for the log of holder and daemon.
     #[serde(with = "super::paths::maybe")]
     pub log: Option<PathBuf>,
