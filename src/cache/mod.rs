@@ -33,7 +33,7 @@ use crate::file::{
     Answer, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
     FileSystemUsage, Freshness, Listing, Origin, Passing, SmallFile, Source, Urgency, Version, ViewId, ready,
 };
-use crate::profile::recorder::Recorder;
+use crate::profile::recorder::{Counter, Recorder};
 
 /// How long a listing whose directory had just changed serves readers that come back for the rest of it: 1 s.
 const UNSETTLED_LISTING_MAX: Duration = Duration::from_secs(1);
@@ -128,7 +128,11 @@ impl Cache {
     ///
     /// False if too many are under way: then nothing has happened.
     pub fn pass_through(&self, refresh: RefreshId, paths: &[FilePath]) -> bool {
-        self.0.begin_generation(paths, |refreshes| refreshes.begin(refresh))
+        let began = self.0.begin_generation(paths, |refreshes| refreshes.begin(refresh));
+        if !began {
+            self.0.recorder.count(Counter::LimitsHit);
+        }
+        began
     }
 
     /// Forgets what is at or beneath `paths`. From now on keeps what storage tells, unless another refresh is under way.

@@ -33,6 +33,13 @@ pub struct ListingEntry {
     pub entry: Option<Arc<Entry>>,
 }
 
+impl ListingEntry {
+    /// Whether its name leads to the same file, or to a directory still.
+    fn stays(&self, later: &ListingEntry) -> bool {
+        self.inode == later.inode || [self.kind, later.kind] == [libc::DT_DIR; 2]
+    }
+}
+
 /// The complete names of one directory at one moment, `.` and `..` left out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -91,9 +98,10 @@ impl Listing {
         Arc::ptr_eq(&self.rows, &other.rows)
     }
 
-    /// The names that lead to another file, or to none, or to one for the first time, in `newer`.
+    /// The names that lead to another file, or to none, or to one for the first time, in `newer`. A directory that another
+    /// took the place of counts as the same: processes may be in it, and things mounted.
     pub fn differences<'a>(&'a self, newer: &'a Listing) -> impl Iterator<Item = &'a [u8]> {
-        let gone = |row: &&ListingEntry| newer.find(&row.name).is_none_or(|found| found.inode != row.inode);
+        let gone = |row: &&ListingEntry| newer.find(&row.name).is_none_or(|found| !row.stays(found));
         let new = |row: &&ListingEntry| self.find(&row.name).is_none();
         self.iter().filter(gone).chain(newer.iter().filter(new)).map(|row| &*row.name)
     }
@@ -212,8 +220,10 @@ mod tests {
     #[test]
     fn differences_are_the_names_that_came_went_or_became_another_file() {
         let row = |name: &str, inode| ListingEntry { inode, ..entry(name.as_bytes()) };
-        let before = Listing::new(vec![row("same", 1), row("other", 2), row("gone", 3)], true);
-        let after = Listing::new(vec![row("same", 1), row("other", 4), row("new", 5)], true);
+        let directory = |inode| ListingEntry { kind: libc::DT_DIR, ..row("directory", inode) };
+        let before = vec![row("same", 1), row("other", 2), row("gone", 3), directory(6)];
+        let after = vec![row("same", 1), row("other", 4), row("new", 5), directory(7)];
+        let (before, after) = (Listing::new(before, true), Listing::new(after, true));
         let mut names: Vec<_> = before.differences(&after).collect();
         names.sort();
         assert_eq!(names, [&b"gone"[..], b"new", b"other"]);

@@ -137,15 +137,23 @@ fn changes_are_seen_after_a_while_on_every_node() {
 fn a_process_that_stays_in_a_directory_sees_its_changes_too() {
     for scene in scenes() {
         furnish(&scene);
-        let mut cluster = Cluster::start(&scene, 1, SHORT);
-        let actor = &mut cluster.actors[0];
+        let mut cluster = Cluster::start(&scene, 2, SHORT);
+        let [actor, inside_moved] = &mut cluster.actors[..] else { panic!("two nodes") };
         actor.ask(&Ask::Chdir { path: at(&scene.env) });
+        inside_moved.ask(&Ask::Chdir { path: at(scene.env.join("moved")) });
+        let here = inside_moved.ask(&Ask::WhereAmI);
+        assert_eq!(content(inside_moved, Path::new("inside")), in_words("old"));
         let list = Ask::List { path: b".".to_vec() };
         assert!(!actor.ask(&list).contains("added"));
         assert_eq!(actor.ask(&Ask::Stat { path: b"added".to_vec(), follow: true }), "ENOENT");
         change(&scene);
         eventually("the new name is listed", || actor.ask(&list).contains("added"));
         eventually("and found", || content(actor, Path::new("added")) == in_words("newer"));
+        // A directory is its path: who is in one is in whatever directory is there.
+        eventually("the content of the other directory", || {
+            content(inside_moved, Path::new("inside")) == in_words("newer")
+        });
+        assert_eq!(inside_moved.ask(&Ask::WhereAmI), here);
         cluster.leave();
         scene.assert_nothing_left();
     }
