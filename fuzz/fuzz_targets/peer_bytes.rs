@@ -6,6 +6,8 @@
 
 #![no_main]
 
+use std::time::Instant;
+
 use hyper::Request;
 use hyper::header::{IF_MATCH, RANGE};
 use libfuzzer_sys::fuzz_target;
@@ -18,9 +20,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     match choice % 7 {
         0 => drop(codec::decode_hello(bytes)),
-        1 => drop(codec::decode_entry(bytes)),
+        1 => drop(codec::decode_entry(bytes, Instant::now())),
         2 => drop(codec::decode_usage(bytes)),
-        3 => drop(codec::decode_error(bytes)),
+        3 => drop(codec::decode_error(bytes, Instant::now())),
         4 => listing(bytes),
         5 => frames(bytes),
         _ => head(bytes),
@@ -29,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn listing(bytes: &[u8]) {
     let path = FilePath::from_relative(ViewId::new(0), b"lib");
-    let Ok((listing, riding)) = codec::decode_listing(&path, bytes) else { return };
+    let Ok((listing, riding)) = codec::decode_listing(&path, bytes, Instant::now()) else { return };
     for name in riding.iter().flat_map(|(_, below)| below.iter()).chain(listing.iter()).map(|row| &row.name) {
         assert!(!name.is_empty() && !name.contains(&b'/') && !name.contains(&0));
     }

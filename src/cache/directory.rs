@@ -6,11 +6,11 @@
 //! Not here: asking (`mod.rs`), what to ask ahead (`ahead`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use crate::file::{Entry, Listing, ListingEntry, NAME_BYTES_MAX, NAMES_MAX, Version};
+use crate::file::{AsOf, Entry, Freshness, Listing, ListingEntry, NAME_BYTES_MAX, NAMES_MAX, Version};
 
 /// What is known of a directory's listing.
 #[derive(Clone, Default)]
@@ -32,6 +32,8 @@ pub(super) enum Known {
     Absent {
         /// Holds for the job; otherwise for a while only, and a while longer it is not asked again.
         proven: bool,
+        /// When storage told it.
+        as_of: AsOf,
     },
     /// It has to be asked.
     Nothing,
@@ -50,22 +52,31 @@ struct Row {
     fetched_for: FetchedFor,
 }
 
+/// That storage told of a name that it does not exist.
+struct Absence {
+    /// The moment until which it is believed, if no listing proves it.
+    until: Option<Instant>,
+    as_of: AsOf,
+}
+
 #[derive(Default)]
 struct Knowledge {
     names: Names,
     entries: HashMap<Box<[u8]>, Row>,
-    /// Absences that no listing proves, with the moment until which they are believed.
-    absences: HashMap<Box<[u8]>, Option<Instant>>,
+    absences: HashMap<Box<[u8]>, Absence>,
     /// Files of one block whose content came here, in the order in which it came.
     small_files: Vec<(Box<[u8]>, Version)>,
+    /// Memory that all this takes.
+    bytes: usize,
 }
 
 /// One directory. Entries become known one by one, the listing at once.
 #[derive(Default)]
 pub(super) struct Directory {
     knowledge: Mutex<Knowledge>,
-    bytes: AtomicUsize,
     in_use: AtomicBool,
+    /// How old what is told of it may be.
+    freshness: Freshness,
 }
 
 /// Absences remembered per directory besides its listing: 4,096. A program that probes more names than that
@@ -78,7 +89,35 @@ const SMALL_FILES_MAX: usize = 4096;
 /// Memory of a row beyond the entry itself: key, hash table slot, allocation headers; estimated.
 const ROW_OVERHEAD_BYTES: usize = 96;
 
+impl Knowledge {
+    /// Nothing is known of the listing any more.
+    fn drop_listing(&mut self) {
+        if let Names::Complete(listing) = std::mem::take(&mut self.names) {
+            self.bytes = self.bytes.saturating_sub(listing.memory_bytes());
+        }
+    }
+
+    /// Drops what was known of `name` by itself.
+    fn drop_name(&mut self, name: &[u8]) {
+        if let Some(row) = self.entries.remove(name) {
+            self.bytes = self.bytes.saturating_sub(row_bytes(name, &row.entry));
+        }
+        if self.absences.remove(name).is_some() {
+            self.bytes = self.bytes.saturating_sub(name.len() + ROW_OVERHEAD_BYTES);
+        }
+    }
+}
+
+fn row_bytes(name: &[u8], entry: &Entry) -> usize {
+    entry.memory_bytes() + name.len() + ROW_OVERHEAD_BYTES
+}
+
 impl Directory {
+    /// One of which nothing is known yet.
+    pub(super) fn new(freshness: Freshness) -> Self {
+        Directory { freshness, ..Directory::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Knowledge> {
         self.knowledge.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -86,29 +125,45 @@ impl Directory {
     /// What can be told of `name` without asking; marks it as used if `FetchedFor::Demand`.
     pub(super) fn known(&self, name: &[u8], asked_for: FetchedFor) -> Known {
         let mut knowledge = self.lock();
-        if let Some(row) = knowledge.entries.get_mut(name) {
+        let is_fresh = |as_of| self.freshness.allows(as_of);
+        if let Some(row) = knowledge.entries.get_mut(name).filter(|row| is_fresh(row.entry.as_of)) {
             let before = row.fetched_for;
             if asked_for == FetchedFor::Demand {
                 row.fetched_for = FetchedFor::Demand;
             }
             return Known::Entry(row.entry.clone(), before);
         }
-        match knowledge.absences.get(name) {
-            Some(None) => return Known::Absent { proven: true },
-            Some(Some(until)) if Instant::now() < *until => return Known::Absent { proven: false },
-            _ => {}
+        if let Some(Absence { until, as_of }) = knowledge.absences.get(name)
+            && is_fresh(*as_of)
+            && until.is_none_or(|until| Instant::now() < until)
+        {
+            return Known::Absent { proven: until.is_none(), as_of: *as_of };
         }
         // A name too long for Linux is for storage to judge: it has an errno of its own for it.
         let Names::Complete(listing) = &knowledge.names else { return Known::Nothing };
         match listing.find(name) {
-            Some(row) => match &row.entry {
+            Some(row) => match row.entry.as_ref().filter(|entry| is_fresh(entry.as_of)) {
                 Some(entry) => Known::Entry(entry.clone(), FetchedFor::Demand),
                 None => Known::Nothing,
             },
-            None if listing.settled && listing.len() <= NAMES_MAX && name.len() <= NAME_BYTES_MAX => {
-                Known::Absent { proven: true }
-            }
-            None => Known::Nothing,
+            None => match name.len() <= NAME_BYTES_MAX && self.proves(listing) {
+                true => Known::Absent { proven: true, as_of: listing.as_of },
+                false => Known::Nothing,
+            },
+        }
+    }
+
+    /// Whether `listing` proves that names which it lacks do not exist.
+    fn proves(&self, listing: &Listing) -> bool {
+        listing.settled && listing.len() <= NAMES_MAX && self.freshness.allows(listing.as_of)
+    }
+
+    /// Whether the names have to be asked for: nobody has yet, or it was too long ago.
+    pub(super) fn wants_listing(&self) -> bool {
+        match &self.lock().names {
+            Names::Unknown => true,
+            Names::Complete(listing) => !self.freshness.allows(listing.as_of),
+            Names::OneByOne => false,
         }
     }
 
@@ -129,13 +184,17 @@ impl Directory {
 
     /// Keeps a listing; one too large to keep as proof still serves readers of the directory.
     pub(super) fn learn_listing(&self, listing: &Arc<Listing>) {
-        self.bytes.fetch_add(listing.memory_bytes(), Ordering::Relaxed);
-        self.lock().names = Names::Complete(listing.clone());
+        let mut knowledge = self.lock();
+        knowledge.drop_listing();
+        knowledge.bytes += listing.memory_bytes();
+        knowledge.names = Names::Complete(listing.clone());
     }
 
     /// Remembers that names have to be asked one by one.
     pub(super) fn learn_not_listed(&self) {
-        self.lock().names = Names::OneByOne;
+        let mut knowledge = self.lock();
+        knowledge.drop_listing();
+        knowledge.names = Names::OneByOne;
     }
 
     /// Whether an absence that storage told for one name holds for the job. Without a listing it does if the
@@ -143,7 +202,7 @@ impl Directory {
     pub(super) fn proves_absences(&self, is_settled: bool) -> bool {
         match &self.lock().names {
             Names::OneByOne => false,
-            Names::Complete(listing) => listing.settled && listing.len() <= NAMES_MAX,
+            Names::Complete(listing) => self.proves(listing),
             Names::Unknown => is_settled,
         }
     }
@@ -151,22 +210,20 @@ impl Directory {
     /// Keeps what storage told of `name`.
     pub(super) fn learn_entry(&self, name: &[u8], entry: &Arc<Entry>, fetched_for: FetchedFor) {
         let mut knowledge = self.lock();
-        knowledge.absences.remove(name);
-        let row = Row { entry: entry.clone(), fetched_for };
-        if knowledge.entries.insert(name.into(), row).is_none() {
-            let bytes = entry.memory_bytes() + name.len() + ROW_OVERHEAD_BYTES;
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
+        knowledge.drop_name(name);
+        knowledge.bytes += row_bytes(name, entry);
+        knowledge.entries.insert(name.into(), Row { entry: entry.clone(), fetched_for });
     }
 
     /// Keeps an absence that storage told of `name`: for the job, or until a moment.
-    pub(super) fn learn_absence(&self, name: &[u8], until: Option<Instant>) {
+    pub(super) fn learn_absence(&self, name: &[u8], until: Option<Instant>, as_of: AsOf) {
         let mut knowledge = self.lock();
         if knowledge.absences.len() >= ABSENCES_MAX {
             knowledge.absences.clear();
         }
-        knowledge.absences.insert(name.into(), until);
-        self.bytes.fetch_add(name.len() + ROW_OVERHEAD_BYTES, Ordering::Relaxed);
+        knowledge.drop_name(name);
+        knowledge.bytes += name.len() + ROW_OVERHEAD_BYTES;
+        knowledge.absences.insert(name.into(), Absence { until, as_of });
     }
 
     /// `listing` with the attributes that are known here.
@@ -180,7 +237,7 @@ impl Directory {
             let known = || knowledge.entries.get(&row.name).map(|row| row.entry.clone());
             ListingEntry { entry: row.entry.clone().or_else(known), ..row.clone() }
         });
-        Arc::new(Listing::new(rows.collect(), listing.settled))
+        Arc::new(Listing::new(rows.collect(), listing.settled).dated(listing.as_of))
     }
 
     /// Notes that the content of the small file `name` came here.
@@ -188,7 +245,7 @@ impl Directory {
         let mut knowledge = self.lock();
         if knowledge.small_files.len() < SMALL_FILES_MAX {
             knowledge.small_files.push((name.into(), version));
-            self.bytes.fetch_add(name.len() + ROW_OVERHEAD_BYTES, Ordering::Relaxed);
+            knowledge.bytes += name.len() + ROW_OVERHEAD_BYTES;
         }
     }
 
@@ -200,19 +257,20 @@ impl Directory {
     /// Forgets everything about `name`, the listing included since it may lack or hold it.
     pub(super) fn forget(&self, name: &[u8]) {
         let mut knowledge = self.lock();
-        knowledge.entries.remove(name);
-        knowledge.absences.remove(name);
-        knowledge.names = Names::Unknown;
+        knowledge.drop_name(name);
+        knowledge.drop_listing();
     }
 
     /// Bytes of memory it takes, for the cache's budget.
     pub(super) fn memory_bytes(&self) -> usize {
-        256 + self.bytes.load(Ordering::Relaxed)
+        256 + self.lock().bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::file::ListingEntry;
 
@@ -245,9 +303,41 @@ mod tests {
     fn an_absence_without_a_listing_is_believed_for_its_time_only() {
         let directory = Directory::default();
         directory.learn_not_listed();
-        directory.learn_absence(b"a", Some(Instant::now() + std::time::Duration::from_secs(3600)));
-        directory.learn_absence(b"b", Some(Instant::now()));
-        assert!(matches!(directory.known(b"a", FetchedFor::Demand), Known::Absent { proven: false }));
+        directory.learn_absence(
+            b"a",
+            Some(Instant::now() + std::time::Duration::from_secs(3600)),
+            AsOf::now(),
+        );
+        directory.learn_absence(b"b", Some(Instant::now()), AsOf::now());
+        assert!(matches!(directory.known(b"a", FetchedFor::Demand), Known::Absent { proven: false, .. }));
         assert!(matches!(directory.known(b"b", FetchedFor::Demand), Known::Nothing));
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_told() {
+        let hour = Duration::from_secs(3600);
+        let at = |age: Duration| AsOf::told(Instant::now(), age);
+        for (age, is_told) in [(hour / 2, true), (hour, false)] {
+            let directory = Directory::new(Freshness::at_most(Some(hour)));
+            directory.learn_absence(b"absent", None, at(age));
+            let known = |name| !matches!(directory.known(name, FetchedFor::Demand), Known::Nothing);
+            assert_eq!(known(b"absent"), is_told);
+            let listing = Listing::new(Vec::new(), true).dated(at(age));
+            directory.learn_listing(&Arc::new(listing));
+            assert_eq!((known(b"unlisted"), directory.wants_listing()), (is_told, !is_told));
+        }
+    }
+
+    #[test]
+    fn what_is_learned_again_takes_no_more_memory() {
+        let directory = Directory::default();
+        let learn = || {
+            directory.learn_listing(&listing(&[b"a", b"b"], true));
+            directory.learn_absence(b"c", None, AsOf::now());
+            directory.memory_bytes()
+        };
+        assert_eq!(learn(), learn());
+        directory.forget(b"c");
+        assert_eq!(directory.memory_bytes(), Directory::default().memory_bytes());
     }
 }

@@ -8,7 +8,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::directory::Directory;
-use crate::file::{Block, BlockIndex, FilePath, Version};
+use crate::file::{Block, BlockIndex, FilePath, Freshness, Version};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
@@ -42,24 +42,25 @@ pub(super) struct Kept {
     things: Cache<Key, Value, Bytes>,
     /// Blocks that went to the kernel and were dropped, so that no late guess fetches them again.
     consumed: Cache<(FilePath, Version, BlockIndex), ()>,
+    freshness: Freshness,
 }
 
 /// Consumed blocks remembered: 8,192, some 1 MB of paths. One forgotten may be fetched twice.
 const CONSUMED_MAX: usize = 8192;
 
 impl Kept {
-    /// Keeps at most about `budget_bytes`.
-    pub(super) fn new(budget_bytes: u64) -> Self {
+    /// Keeps at most about `budget_bytes`, and tells nothing of directories that is older than `freshness` allows.
+    pub(super) fn new(budget_bytes: u64, freshness: Freshness) -> Self {
         // Directories of some 4 KiB and blocks of up to 256 KiB; only the size of tables rests on this.
         let items = usize::try_from(budget_bytes / 16_384).unwrap_or(1 << 16).clamp(256, 1 << 16);
         let things = Cache::with_weighter(items, budget_bytes, Bytes);
-        Kept { things, consumed: Cache::new(CONSUMED_MAX) }
+        Kept { things, consumed: Cache::new(CONSUMED_MAX), freshness }
     }
 
     /// The directory at `path`, an empty one if nothing is known of it.
     pub(super) fn directory(&self, path: &FilePath) -> Arc<Directory> {
         let made = self.things.get_or_insert_with(&Key::Directory(path.clone()), || {
-            let directory = Arc::<Directory>::default();
+            let directory = Arc::new(Directory::new(self.freshness));
             let bytes = directory.memory_bytes();
             Ok::<_, std::convert::Infallible>(Value::Directory(directory, bytes))
         });
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn a_smaller_budget_drops_what_does_not_fit_and_a_larger_one_takes_again() {
         const MIB: u64 = 1 << 20;
-        let kept = Kept::new(16 * MIB);
+        let kept = Kept::new(16 * MIB, Freshness::FOR_THE_JOB);
         let path = FilePath::root(ViewId::new(0)).join(b"file");
         let fill = || {
             (0..64).for_each(|i| {

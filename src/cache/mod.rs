@@ -31,12 +31,16 @@ use self::refreshes::Refreshes;
 use self::sequence::Sequences;
 use crate::file::{
     Answer, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
-    FileSystemUsage, Listing, Origin, Passing, SmallFile, Source, Urgency, Version, ViewId, ready,
+    FileSystemUsage, Freshness, Listing, Origin, Passing, SmallFile, Source, Urgency, Version, ViewId, ready,
 };
-use crate::profile::recorder::Recorder;
+use crate::profile::recorder::{Counter, Recorder};
 
 /// How long a listing whose directory had just changed serves readers that come back for the rest of it: 1 s.
 const UNSETTLED_LISTING_MAX: Duration = Duration::from_secs(1);
+
+/// Names that are told to have changed when a directory turns out to be another: 1,024, what a kernel is told in some
+/// milliseconds.
+const DIFFERENCES_TOLD_MAX: usize = 1024;
 
 /// Limits of a cache.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +49,8 @@ pub struct CacheLimits {
     pub budget_bytes: u64,
     /// How long an absence is believed that no listing proves (Copper: metadata ENOENT TTL).
     pub absence_ttl: Duration,
+    /// How old what is told of names may be.
+    pub freshness: Freshness,
     /// Whether other nodes ask this one: then it keeps what its own kernel already holds.
     pub has_children: bool,
 }
@@ -65,6 +71,7 @@ struct Inner {
     sequences: Sequences,
     ahead: Ahead,
     limits: CacheLimits,
+    changes: Changes,
     recorder: Recorder,
     /// Odd while names are passed through and not kept. An answer to a question of another generation is not kept.
     generation: AtomicU64,
@@ -78,7 +85,7 @@ impl Cache {
     pub fn new(source: Arc<dyn Source>, limits: CacheLimits, changes: &Changes, recorder: Recorder) -> Self {
         let inner = Arc::new(Inner {
             source,
-            kept: Kept::new(limits.budget_bytes),
+            kept: Kept::new(limits.budget_bytes, limits.freshness),
             roots: Mutex::default(),
             passing: Mutex::default(),
             entries: Flights::default(),
@@ -87,6 +94,7 @@ impl Cache {
             sequences: Sequences::new(),
             ahead: Ahead::default(),
             limits,
+            changes: changes.clone(),
             recorder,
             generation: AtomicU64::new(0),
             refreshes: RwLock::default(),
@@ -120,7 +128,11 @@ impl Cache {
     ///
     /// False if too many are under way: then nothing has happened.
     pub fn pass_through(&self, refresh: RefreshId, paths: &[FilePath]) -> bool {
-        self.0.begin_generation(paths, |refreshes| refreshes.begin(refresh))
+        let began = self.0.begin_generation(paths, |refreshes| refreshes.begin(refresh));
+        if !began {
+            self.0.recorder.count(Counter::LimitsHit);
+        }
+        began
     }
 
     /// Forgets what is at or beneath `paths`. From now on keeps what storage tells, unless another refresh is under way.
@@ -173,7 +185,7 @@ impl Source for Cache {
                 }
                 cached(entry)
             }
-            Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
+            Known::Absent { proven, as_of } => ready(Err(FetchError::Absent { proven, as_of })),
             Known::Nothing => {
                 tracing::debug!(%path, ?urgency, "asks for a name");
                 self.0.fetch_entry(path, parent, directory, urgency, None)
@@ -201,7 +213,7 @@ impl Source for Cache {
             self.0.use_directory(path, &directory);
         }
         match directory.names() {
-            Names::Complete(listing) if listing.settled => cached(listing),
+            Names::Complete(listing) if self.0.is_current(&listing) => cached(listing),
             _ => match self.0.passing_listing(path) {
                 Some(listing) => cached(listing),
                 None => self.0.fetch_listing(path, directory, urgency),
@@ -291,7 +303,7 @@ impl Source for Cache {
             return None;
         }
         match self.0.kept.peek_directory(path)?.names() {
-            Names::Complete(listing) if listing.settled => Some(listing),
+            Names::Complete(listing) if self.0.is_current(&listing) => Some(listing),
             _ => None,
         }
     }
@@ -316,8 +328,7 @@ fn fetched_for(urgency: Urgency) -> FetchedFor {
 
 impl Inner {
     fn root_entry(self: &Arc<Self>, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
-        let known = self.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
-        if let Some(entry) = known {
+        if let Some(entry) = self.known_root(path.view()) {
             return cached(entry);
         }
         let (inner, view) = (self.clone(), path.view());
@@ -351,14 +362,16 @@ impl Inner {
         urgency: Urgency,
         stale: Option<Version>,
     ) -> Fetch<Arc<Entry>> {
-        if urgency == Urgency::Demand && matches!(directory.names(), Names::Unknown) {
+        if urgency == Urgency::Demand && directory.wants_listing() {
             // The first question about a directory brings its listing, beside the answer itself.
             drop(self.fetch_listing(&parent, directory.clone(), Urgency::Ahead));
             // It may be here at once, if it came along with another.
             if let (Some((_, name)), None) = (path.split(), stale) {
                 match directory.known(name, FetchedFor::Demand) {
                     Known::Entry(entry, _) => return cached(entry),
-                    Known::Absent { proven } => return ready(Err(FetchError::Absent { proven })),
+                    Known::Absent { proven, as_of } => {
+                        return ready(Err(FetchError::Absent { proven, as_of }));
+                    }
                     Known::Nothing => {}
                 }
             }
@@ -414,11 +427,11 @@ impl Inner {
                 }
                 Ok(answer)
             }
-            Err(FetchError::Absent { .. }) => {
+            Err(FetchError::Absent { as_of, .. }) => {
                 let proven = directory.proves_absences(self.known(parent).is_some());
                 let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
-                directory.learn_absence(name, until);
-                Err(FetchError::Absent { proven })
+                directory.learn_absence(name, until, as_of);
+                Err(FetchError::Absent { proven, as_of })
             }
             Err(error) => Err(error),
         }
@@ -427,7 +440,7 @@ impl Inner {
     /// What can be told of the name at `path` at once; only settled entries are kept.
     fn known(&self, path: &FilePath) -> Option<Arc<Entry>> {
         let Some((parent, name)) = path.split() else {
-            return self.roots.lock().unwrap_or_else(|e| e.into_inner()).get(&path.view()).cloned();
+            return self.known_root(path.view());
         };
         match self.kept.peek_directory(&parent)?.known(name, FetchedFor::Nobody) {
             Known::Entry(entry, _) => Some(entry),
@@ -450,10 +463,15 @@ impl Inner {
         self.listings.join(
             path.clone(),
             || match before.names() {
-                Names::Complete(listing) if listing.settled => cached(listing),
+                Names::Complete(listing) if self.is_current(&listing) => cached(listing),
+                Names::Complete(listing) => self.source.listing_again(path, &listing, urgency),
                 _ => self.source.listing(path, urgency),
             },
             move |outcome| {
+                let before = directory.names();
+                if let (Names::Complete(before), Ok(answer)) = (&before, &outcome) {
+                    inner.tell_differences(&key, before, &answer.value);
+                }
                 let Some(keeping) = inner.keeping(generation) else { return outcome };
                 match &outcome {
                     Ok(Answer { origin: Origin::Cache, .. }) => {}
@@ -461,7 +479,10 @@ impl Inner {
                         inner.keep_listing(&key, &directory, &answer.value);
                         // What follows may ask the source.
                         drop(keeping);
-                        inner.look_at_listing(&key, &directory, &answer.value);
+                        // Renewed, it says nothing that was not worth a guess before.
+                        if !matches!(before, Names::Complete(before) if before.settled) {
+                            inner.look_at_listing(&key, &directory, &answer.value);
+                        }
                     }
                     Err(FetchError::NotListed { .. }) => directory.learn_not_listed(),
                     Err(_) => {}
@@ -470,6 +491,27 @@ impl Inner {
             },
             again,
         )
+    }
+
+    /// Everybody forgets names that were found to have changed. No more than some: all the others are forgotten when what
+    /// is known of them is too old.
+    fn tell_differences(&self, path: &FilePath, before: &Listing, now: &Listing) {
+        if !self.limits.freshness.is_limited() || before.is_same_reading(now) {
+            return;
+        }
+        for name in before.differences(now).take(DIFFERENCES_TOLD_MAX) {
+            self.changes.announce(&Change { path: path.join(name) });
+        }
+    }
+
+    /// Whether a listing that is kept may be told.
+    fn is_current(&self, listing: &Listing) -> bool {
+        listing.settled && self.limits.freshness.allows(listing.as_of)
+    }
+
+    fn known_root(&self, view: ViewId) -> Option<Arc<Entry>> {
+        let roots = self.roots.lock().unwrap_or_else(|e| e.into_inner());
+        roots.get(&view).filter(|entry| self.limits.freshness.allows(entry.as_of)).cloned()
     }
 
     fn keep_listing(&self, path: &FilePath, directory: &Arc<Directory>, listing: &Arc<Listing>) {
@@ -509,7 +551,9 @@ impl Inner {
     fn passing_listing(&self, path: &FilePath) -> Option<Arc<Listing>> {
         let passing = self.passing.lock().unwrap_or_else(|e| e.into_inner());
         let (of, listing, read) = passing.as_ref()?;
-        let usable = of == path && (listing.settled || read.elapsed() < UNSETTLED_LISTING_MAX);
+        let usable = of == path
+            && (listing.settled || read.elapsed() < UNSETTLED_LISTING_MAX)
+            && self.limits.freshness.allows(listing.as_of);
         usable.then(|| listing.clone())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::file::{Attributes, ListingEntry, Timestamp, task};
+use crate::file::{AsOf, Attributes, ListingEntry, Timestamp, task};
 
 /// Storage with files in the root of one view.
 #[derive(Default)]
@@ -14,6 +14,11 @@ struct Shelf {
     /// By this clock all versions are too young to be trusted.
     is_behind: AtomicBool,
     blocks_read: AtomicU64,
+    /// How old what it tells already is.
+    age: Mutex<Duration>,
+    /// Directories that were read, and those that were only looked at.
+    listed: AtomicU64,
+    looked_at: AtomicU64,
 }
 
 fn attributes(mode: u32, size: u64) -> Attributes {
@@ -39,6 +44,15 @@ impl Shelf {
         Arc::new(Shelf { files: Mutex::new(files.iter().copied().collect()), ..Shelf::default() })
     }
 
+    fn as_of(&self) -> AsOf {
+        AsOf::told(Instant::now(), *self.age.lock().unwrap())
+    }
+
+    /// Of the directory: another one for other files.
+    fn version(&self) -> Version {
+        Version { size: self.files.lock().unwrap().len() as u64, ..Version::default() }
+    }
+
     fn put(&self, name: &'static str, size: u64) {
         self.files.lock().unwrap().insert(name, size);
     }
@@ -54,13 +68,15 @@ impl Source for Shelf {
             None => attributes(libc::S_IFDIR | 0o755, 0),
             Some((_, name)) => match self.files.lock().unwrap().get(str::from_utf8(name).unwrap()) {
                 Some(size) => attributes(libc::S_IFREG | 0o644, *size),
-                None => return ready(Err(FetchError::Absent { proven: false })),
+                None => return ready(Err(FetchError::Absent { proven: false, as_of: self.as_of() })),
             },
         };
-        told(Arc::new(Entry { attributes, target: None, settled: true }))
+        told(Arc::new(Entry { attributes, target: None, settled: true, as_of: self.as_of() }))
     }
 
     fn listing(&self, _: &FilePath, _: Urgency) -> Fetch<Arc<Listing>> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
+        let version = self.version();
         let files = self.files.lock().unwrap();
         let row = |name: &&str| ListingEntry {
             name: name.as_bytes().into(),
@@ -68,7 +84,16 @@ impl Source for Shelf {
             kind: libc::DT_REG,
             entry: None,
         };
-        told(Arc::new(Listing::new(files.keys().map(row).collect(), true)))
+        let listing = Listing::new(files.keys().map(row).collect(), true);
+        told(Arc::new(listing.dated(self.as_of()).of_version(version)))
+    }
+
+    fn listing_again(&self, path: &FilePath, known: &Arc<Listing>, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
+        match known.renewed(self.version(), self.as_of()) {
+            Some(renewed) => told(Arc::new(renewed)),
+            None => self.listing(path, urgency),
+        }
     }
 
     fn block(&self, _: &FilePath, _: Version, _: BlockIndex, _: Urgency) -> Fetch<Arc<Block>> {
@@ -85,9 +110,17 @@ impl Source for Shelf {
 }
 
 fn cache_over(shelf: &Arc<Shelf>) -> Cache {
-    let limits =
-        CacheLimits { budget_bytes: 1 << 20, absence_ttl: Duration::from_secs(1), has_children: true };
-    Cache::new(shelf.clone(), limits, &Changes::default(), Recorder::private())
+    fresh_cache_over(shelf, Freshness::FOR_THE_JOB, &Changes::default())
+}
+
+fn fresh_cache_over(shelf: &Arc<Shelf>, freshness: Freshness, changes: &Changes) -> Cache {
+    let limits = CacheLimits {
+        budget_bytes: 1 << 20,
+        absence_ttl: Duration::from_secs(1),
+        freshness,
+        has_children: true,
+    };
+    Cache::new(shelf.clone(), limits, changes, Recorder::private())
 }
 
 fn root() -> FilePath {
@@ -152,4 +185,95 @@ fn whoever_shares_a_question_for_a_block_that_is_too_young_gets_one_read_for_him
     let before = shelf.blocks_read.load(Ordering::Relaxed);
     assert!(!now(first).unwrap().value.is_settled() && !now(second).unwrap().value.is_settled());
     assert_eq!(shelf.blocks_read.load(Ordering::Relaxed), before + 2);
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Answers may be an hour old; the shelf's already are.
+fn an_hour_old(files: &[(&'static str, u64)]) -> (Arc<Shelf>, Cache, Changes) {
+    let (shelf, changes) = (Shelf::with(files), Changes::default());
+    shelf.set_age(HOUR);
+    let cache = fresh_cache_over(&shelf, Freshness::at_most(Some(HOUR)), &changes);
+    (shelf, cache, changes)
+}
+
+impl Shelf {
+    fn set_age(&self, age: Duration) {
+        *self.age.lock().unwrap() = age;
+    }
+
+    /// How often a directory was read, and looked at, since the last time.
+    fn counts(&self) -> (u64, u64) {
+        (self.listed.swap(0, Ordering::Relaxed), self.looked_at.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn what_is_too_old_is_asked_again_and_told_though_it_comes_old() {
+    let (shelf, cache, _) = an_hour_old(&[("a", 1)]);
+    for size in 1..4 {
+        shelf.put("a", size);
+        assert_eq!(size_of_file(&cache, "a"), Some((size, Origin::Storage)));
+    }
+    shelf.set_age(HOUR / 2);
+    assert_eq!(size_of_file(&cache, "a"), Some((3, Origin::Storage)));
+    shelf.put("a", 9);
+    assert_eq!(size_of_file(&cache, "a"), Some((3, Origin::Cache)), "not too old yet");
+}
+
+#[test]
+fn without_a_limit_nothing_is_too_old() {
+    let shelf = Shelf::with(&[("a", 1)]);
+    shelf.set_age(HOUR);
+    let cache = cache_over(&shelf);
+    size_of_file(&cache, "a");
+    shelf.put("a", 2);
+    shelf.put("b", 2);
+    assert_eq!(size_of_file(&cache, "a"), Some((1, Origin::Cache)));
+    assert_eq!(size_of_file(&cache, "b"), None, "its listing lacks it");
+}
+
+#[test]
+fn a_listing_that_is_too_old_is_looked_at_once_and_kept_if_its_directory_is_the_same() {
+    let (shelf, cache, _) = an_hour_old(&[("a", 1)]);
+    let listing = || now(cache.listing(&root(), Urgency::Demand)).unwrap();
+    listing();
+    assert_eq!(shelf.counts(), (1, 0));
+    listing();
+    assert_eq!(shelf.counts(), (0, 1), "it came old, so it is looked at");
+    shelf.set_age(Duration::ZERO);
+    listing();
+    assert_eq!(shelf.counts(), (0, 1));
+    assert_eq!(listing().origin, Origin::Cache);
+    assert_eq!(size_of_file(&cache, "absent"), None, "the renewed listing proves it");
+    assert_eq!(shelf.counts(), (0, 0));
+}
+
+#[test]
+fn everybody_is_told_what_has_changed_in_a_directory_that_was_read_anew() {
+    let (shelf, cache, changes) = an_hour_old(&[("a", 1), ("gone", 1)]);
+    let told = Arc::<Mutex<Vec<FilePath>>>::default();
+    let list = told.clone();
+    changes.subscribe(move |change| list.lock().unwrap().push(change.path.clone()));
+    now(cache.listing(&root(), Urgency::Demand)).unwrap();
+    now(cache.listing(&root(), Urgency::Demand)).unwrap();
+    assert!(told.lock().unwrap().is_empty());
+    shelf.files.lock().unwrap().remove("gone");
+    shelf.put("new", 5);
+    shelf.put("other", 5);
+    shelf.set_age(Duration::ZERO);
+    let listing = now(cache.listing(&root(), Urgency::Demand)).unwrap();
+    assert_eq!((listing.value.len(), shelf.counts()), (3, (2, 2)));
+    let mut names: Vec<_> = told.lock().unwrap().iter().map(|path| path.relative().to_vec()).collect();
+    names.sort();
+    assert_eq!(names, [&b"gone"[..], b"new", b"other"]);
+    assert_eq!(now(cache.listing(&root(), Urgency::Demand)).unwrap().origin, Origin::Cache, "it is kept");
+}
+
+#[test]
+fn an_absence_is_believed_until_it_is_too_old() {
+    let (shelf, cache, _) = an_hour_old(&[]);
+    assert_eq!(size_of_file(&cache, "new"), None);
+    shelf.put("new", 5);
+    assert_eq!(size_of_file(&cache, "new"), Some((5, Origin::Storage)));
 }

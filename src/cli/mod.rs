@@ -10,6 +10,7 @@ mod completions;
 mod cpus;
 mod doctor;
 mod down;
+mod durations;
 mod man;
 mod mountless;
 mod processes;

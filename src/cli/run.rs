@@ -43,7 +43,7 @@ pub struct RunArgs {
     /// Leave the service behind for runs to come, until nobody has used it for so long, such as 90s or 10m
     ///
     /// As `spinney up --linger` before the run. A scheduler may end it with the step.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with_all = ["way", "report"], help_heading = "Views")]
+    #[arg(long, value_name = "DURATION", value_parser = super::durations::parse, conflicts_with_all = ["way", "report"], help_heading = "Views")]
     linger: Option<Duration>,
     /// Put all arguments of the command into the report, not only its name
     #[arg(long, help_heading = "Output")]

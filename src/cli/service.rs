@@ -1,6 +1,7 @@
 //! The flags of whatever starts a service: `spinney run` and `spinney up`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -19,6 +20,12 @@ pub struct ServiceArgs {
     /// Show views beneath DIR, as DIR/opt/env for /opt/env, instead of in place
     #[arg(long, value_name = "DIR", help_heading = "Views")]
     mount_under: Option<PathBuf>,
+    /// Show changes on storage after at most DURATION, such as 2s or 10min [default: as first seen]
+    ///
+    /// Names, attributes and listings that are older are asked for again, by one node for the whole job. Each costs a call on
+    /// storage, so choose no less than needed. All tasks and nodes of a job must say the same.
+    #[arg(long, value_name = "DURATION", value_parser = super::durations::parse, help_heading = "Views")]
+    freshness: Option<Duration>,
     /// Memory for what was read from storage, such as 16MiB or 4GiB
     ///
     /// By default the least of 4 GiB, a quarter of the machine's memory and an eighth of the tightest cgroup limit, divided
@@ -113,6 +120,7 @@ impl ServiceArgs {
             way: None,
             job: self.job,
             require: false,
+            freshness: self.freshness,
             talk: match (self.quiet, self.verbose) {
                 (true, _) => Talk::Quiet,
                 (_, true) => Talk::Verbose,

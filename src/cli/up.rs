@@ -22,7 +22,7 @@ pub struct UpArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Let the service go when nobody has used it for so long, such as 90s or 10m [default: until `spinney down`]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, help_heading = "Views")]
+    #[arg(long, value_name = "DURATION", value_parser = super::durations::parse, help_heading = "Views")]
     linger: Option<Duration>,
     /// Start it on each node with these words in front, such as 'pdsh -w a[01-16]' [default: as the scheduler has it]
     ///

@@ -25,12 +25,12 @@ pub mod rank;
 pub mod resolve;
 
 use std::fs::File;
-use std::hash::Hasher;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 pub use error::ClusterError;
 use interfaces::Network;
@@ -98,14 +98,12 @@ impl Cluster {
     ///
     /// Nodes that were told different lists would ask each other in circles.
     pub fn bond(&self) -> String {
-        // Fixed keys: the same hash on every node.
-        #[allow(deprecated)]
-        let mut hash = std::hash::SipHasher::new();
+        let mut hash = Xxh3::new();
         for node in &self.nodes {
-            hash.write(node.host.to_ascii_lowercase().as_bytes());
-            hash.write_u8(b' ');
+            hash.update(node.host.to_ascii_lowercase().as_bytes());
+            hash.update(b" ");
         }
-        format!("{} nodes={} {:016x}", self.job, self.nodes.len(), hash.finish())
+        format!("{} nodes={} {:016x}", self.job, self.nodes.len(), hash.digest())
     }
 
     /// Those in the best network that has any, or all of them if none has.

@@ -26,7 +26,7 @@ use super::neighbours::Neighbours;
 use super::orders::Obeying;
 use super::refresh::Refresher;
 use crate::cache::{Cache, CacheLimits};
-use crate::file::{Changes, Source, ViewId};
+use crate::file::{Changes, Freshness, Source, ViewId};
 use crate::fuse::{Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
 use crate::holder::failed::cannot;
@@ -62,7 +62,8 @@ pub struct Assembled {
 pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::Result<Assembled> {
     let changes = Changes::default();
     let roots = estate.roots.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    let own_storage = Storage::new(roots, recorder);
+    let freshness = Freshness::at_most(estate.settings.freshness);
+    let own_storage = Storage::new(roots, freshness, recorder);
     let storage: Arc<dyn Source> = Arc::new(own_storage.clone());
     let mut neighbours = Neighbours::of(estate, recorder)?;
     let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
@@ -71,6 +72,7 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     let limits = CacheLimits {
         budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
         absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
+        freshness,
         has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
     };
     let cache = Cache::new(source, limits, &changes, recorder);
@@ -104,11 +106,14 @@ fn serve(
         None => Layout::at_their_paths(estate.settings.views.iter().map(AsRef::as_ref)),
     };
     let owners = owners(&estate.settings);
-    let view = View::new(nodes, layout, owners, Arc::new(cache.clone()), changes.clone(), recorder);
+    let freshness = Freshness::at_most(estate.settings.freshness);
+    let view =
+        View::new(nodes, layout, owners, Arc::new(cache.clone()), freshness, changes.clone(), recorder);
     let session = crate::fuse::serve(Serving {
         device: connection.fuse.try_clone()?,
         requests: File::from(connection.requests.try_clone()?),
         view: view.clone(),
+        freshness,
         masked: masked(&estate.settings),
         workers: std::thread::available_parallelism()
             .map_or(WORKERS_MIN, |n| n.get() + 1)

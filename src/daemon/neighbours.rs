@@ -12,7 +12,7 @@ use super::gathering::Gathering;
 use super::orders::{Obeying, Others};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
-use crate::file::Source;
+use crate::file::{Freshness, Source};
 use crate::holder::estate::{Estate, Settings};
 use crate::profile::recorder::{Counter, Recorder};
 use crate::tree::{Joining, Shape, Tree};
@@ -52,7 +52,8 @@ impl Neighbours {
         };
         let fabric = if settings.trust_fabric { Fabric::Trusted } else { Fabric::Encrypted };
         let views = settings.views.iter().map(PathBuf::as_path);
-        let identity = Identity::derive(&key(estate)?, &cluster.bond(), views, fabric);
+        let bond = cluster.bond();
+        let identity = Identity::derive(&key(estate)?, &bond, views, settings.freshness, fabric);
         let shape = Shape::chosen(cluster.n_nodes(), settings.shards, settings.fan_out);
         let runtime = match cluster.nodes_here {
             0 | 1 => WireRuntime::start()?,
@@ -95,6 +96,7 @@ impl Neighbours {
             storage,
             carrier: Arc::new(self.carrier()),
             runtime: self.runtime.handle(),
+            freshness: Freshness::at_most(settings.freshness),
             seed: u64::from(std::process::id()),
             recorder: self.recorder,
         })

@@ -199,6 +199,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         cache_bytes: site.cap_cache(request.cache_bytes, plan.nodes_here()),
         daemon_cpus: request.daemon_cpus.clone(),
         absence_ttl_seconds: ABSENCE_TTL_SECONDS,
+        freshness: request.freshness,
         log: request.log.clone(),
         log_level: request.log_level.clone(),
         cluster: plan.cluster.clone(),

@@ -74,6 +74,8 @@ pub struct Request {
     pub job: Option<String>,
     /// `--require`.
     pub require: bool,
+    /// `--freshness`.
+    pub freshness: Option<Duration>,
     /// `-q`, `-v`.
     pub talk: Talk,
     /// `--report`, absolute.

@@ -132,6 +132,7 @@ impl Plan {
             views: self.views.iter().map(|view| view.path.clone()).collect(),
             mount_under: self.mount_under.clone(),
             local_nodes: self.request.local.map(|local| local.nodes),
+            freshness: self.request.freshness,
         }
     }
 
@@ -262,7 +263,9 @@ fn name(request: &Request, views: &[View], under: Option<&PathBuf>, job: &Job, u
     let way = request.way.map_or("any", WayIn::name);
     // Another launcher's nodes have another key, whatever their job is called.
     let launcher = request.local.map(|_| job::unique_here("local")).unwrap_or_default();
-    let mut parts = vec![OsStr::new(&job.name), OsStr::new(&launcher), OsStr::new(way)];
+    // Tasks that were promised other freshness need another view.
+    let freshness = request.freshness.map(|age_max| age_max.as_nanos().to_string()).unwrap_or_default();
+    let mut parts = [&*job.name, &launcher, way, &freshness].map(OsStr::new).to_vec();
     parts.push(under.map_or(OsStr::new(""), |under| under.as_os_str()));
     parts.extend(views);
     job::rendezvous(uid, &parts)

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::AsOf;
+
 /// A time stamp of a file: seconds since 1970 and nanoseconds, as storage gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
@@ -149,6 +151,8 @@ pub struct Entry {
     pub target: Option<Box<[u8]>>,
     /// Whether the version was settled when it was read; if not, it must be asked again.
     pub settled: bool,
+    /// When storage told it.
+    pub as_of: AsOf,
 }
 
 impl Entry {

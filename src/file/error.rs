@@ -6,6 +6,8 @@
 
 use std::io;
 
+use super::AsOf;
+
 /// Why a question about storage got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchError {
@@ -14,6 +16,8 @@ pub enum FetchError {
     Absent {
         /// Proven by a complete listing: it stays so within the job. Otherwise believed for a time only.
         proven: bool,
+        /// When storage told it.
+        as_of: AsOf,
     },
     /// Storage answered with another error. Passed on unchanged, never cached.
     #[error("storage failed with errno {errno}")]
@@ -40,9 +44,19 @@ impl FetchError {
     /// What an error of a storage call means.
     pub fn of_storage(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ENOENT) => FetchError::Absent { proven: false },
+            Some(libc::ENOENT) => FetchError::Absent { proven: false, as_of: AsOf::now() },
             Some(errno) => FetchError::Storage { errno },
             None => FetchError::Storage { errno: libc::EIO },
+        }
+    }
+
+    /// The same; if it is an absence, as old as `as_of` if that is older.
+    pub fn dated(self, as_of: AsOf) -> Self {
+        match self {
+            FetchError::Absent { proven, as_of: told } => {
+                FetchError::Absent { proven, as_of: told.older(as_of) }
+            }
+            other => other,
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Entry;
+use super::{AsOf, Entry, Version};
 
 /// Names up to which a listing is kept as proof of absence: 65,536. A larger directory is asked name by name.
 pub const NAMES_MAX: usize = 65_536;
@@ -33,13 +33,30 @@ pub struct ListingEntry {
     pub entry: Option<Arc<Entry>>,
 }
 
+impl ListingEntry {
+    /// Whether its name leads to the same file, or to a directory still.
+    fn stays(&self, later: &ListingEntry) -> bool {
+        self.inode == later.inode || [self.kind, later.kind] == [libc::DT_DIR; 2]
+    }
+}
+
 /// The complete names of one directory at one moment, `.` and `..` left out.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Sorted by position; positions are unique.
-    rows: Vec<(u64, ListingEntry)>,
+    rows: Arc<Vec<(u64, ListingEntry)>>,
     /// Whether the directory's times were settled when it was read.
     pub settled: bool,
+    /// When storage told it.
+    pub as_of: AsOf,
+    /// That of the directory when it was read, for whoever read it from storage.
+    version: Option<Version>,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Listing::new(Vec::new(), false)
+    }
 }
 
 impl Listing {
@@ -55,7 +72,38 @@ impl Listing {
             }
         }
         rows.shrink_to_fit();
-        Listing { rows, settled }
+        Listing { rows: Arc::new(rows), settled, as_of: AsOf::now(), version: None }
+    }
+
+    /// The same, told at another time.
+    pub fn dated(self, as_of: AsOf) -> Self {
+        Listing { as_of, ..self }
+    }
+
+    /// The same, read when the directory was of this version.
+    pub fn of_version(self, version: Version) -> Self {
+        Listing { version: Some(version), ..self }
+    }
+
+    /// The same names as of a later moment, if the directory still is as it was when they were read; `now` is its version
+    /// at that moment. `None` if that cannot be told.
+    pub fn renewed(&self, now: Version, as_of: AsOf) -> Option<Self> {
+        let is_same = self.settled && self.version == Some(now);
+        let (rows, settled, version) = (self.rows.clone(), self.settled, self.version);
+        is_same.then_some(Listing { rows, settled, as_of, version })
+    }
+
+    /// Whether this is [`Self::renewed`] of the other, or the other itself.
+    pub fn is_same_reading(&self, other: &Listing) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows)
+    }
+
+    /// The names that lead to another file, or to none, or to one for the first time, in `newer`. A directory that another
+    /// took the place of counts as the same: processes may be in it, and things mounted.
+    pub fn differences<'a>(&'a self, newer: &'a Listing) -> impl Iterator<Item = &'a [u8]> {
+        let gone = |row: &&ListingEntry| newer.find(&row.name).is_none_or(|found| !row.stays(found));
+        let new = |row: &&ListingEntry| self.find(&row.name).is_none();
+        self.iter().filter(gone).chain(newer.iter().filter(new)).map(|row| &*row.name)
     }
 
     /// Number of names.
@@ -146,6 +194,39 @@ mod tests {
             seen.sort();
             prop_assert_eq!(seen, names.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_listing_is_renewed_only_if_its_directory_is_as_it_was() {
+        let (version, later) = (Version { inode: 7, ..Version::default() }, AsOf::now());
+        let changed = Version { inode: 8, ..version };
+        let read = |settled| Listing::new(vec![entry(b"a")], settled);
+        let cases = [
+            (read(true).of_version(version), version, true),
+            (read(true).of_version(version), changed, false),
+            (read(false).of_version(version), version, false), // it could have changed without a trace
+            (read(true), version, false),                      // another node read it
+        ];
+        for (number, (listing, now, same)) in cases.into_iter().enumerate() {
+            let renewed = listing.renewed(now, later);
+            assert_eq!(
+                renewed.as_ref().is_some_and(|renewed| renewed.is_same_reading(&listing)),
+                same,
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn differences_are_the_names_that_came_went_or_became_another_file() {
+        let row = |name: &str, inode| ListingEntry { inode, ..entry(name.as_bytes()) };
+        let directory = |inode| ListingEntry { kind: libc::DT_DIR, ..row("directory", inode) };
+        let before = vec![row("same", 1), row("other", 2), row("gone", 3), directory(6)];
+        let after = vec![row("same", 1), row("other", 4), row("new", 5), directory(7)];
+        let (before, after) = (Listing::new(before, true), Listing::new(after, true));
+        let mut names: Vec<_> = before.differences(&after).collect();
+        names.sort();
+        assert_eq!(names, [&b"gone"[..], b"new", b"other"]);
     }
 
     #[test]

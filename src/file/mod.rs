@@ -8,6 +8,7 @@
 mod attributes;
 mod block;
 mod error;
+mod freshness;
 mod listing;
 mod path;
 mod source;
@@ -17,6 +18,7 @@ mod usual_time;
 pub use attributes::{Attributes, Entry, FileKind, Timestamp, Version};
 pub use block::{BLOCK_BYTES, Block, BlockIndex, Passing};
 pub use error::FetchError;
+pub use freshness::{AsOf, Freshness};
 pub use listing::{Listing, ListingEntry, NAMES_MAX};
 pub use path::{FilePath, NAME_BYTES_MAX, ViewId};
 pub use source::{

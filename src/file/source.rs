@@ -93,6 +93,11 @@ pub trait Source: Send + Sync + 'static {
     /// All names of the directory at `path`.
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>>;
 
+    /// The same, if `known` is too old by now. Whoever has it from storage may find by one look that nothing changed.
+    fn listing_again(&self, path: &FilePath, _known: &Arc<Listing>, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        self.listing(path, urgency)
+    }
+
     /// One block of the file at `path`, exactly as storage has it under `version`; else [`FetchError::Stale`].
     fn block(
         &self,

@@ -31,6 +31,7 @@ use self::pending::Pending;
 pub use self::serve::Blocking;
 use self::serve::Connection;
 pub use self::session::Masked;
+use crate::file::Freshness;
 use crate::profile::recorder::Recorder;
 use crate::view::{NodeId, View};
 
@@ -42,6 +43,9 @@ pub struct Serving {
     pub requests: File,
     /// What is shown.
     pub view: View,
+    /// How old what is told may be. If it is limited the kernel keeps no listings: it would ask for none again while a
+    /// process is in the directory.
+    pub freshness: Freshness,
     /// Features to do without.
     pub masked: Masked,
     /// Threads that read requests.
@@ -109,7 +113,11 @@ pub fn serve(serving: Serving) -> io::Result<Session> {
         kept,
         pending: Pending::default(),
         view: serving.view,
-        masked: serving.masked,
+        masked: Masked {
+            no_opendir: serving.masked.no_opendir || serving.freshness.is_limited(),
+            ..serving.masked
+        },
+        freshness: serving.freshness,
         blocking: serving.blocking,
         recorder: serving.recorder,
         readers: 0.into(),

@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use super::abi::{Attr, AttrOut, Dirent, EntryOut, StatfsOut};
 use super::channel::Channel;
 use crate::file::{Attributes, FileSystemUsage, Timestamp};
-use crate::view::{Content, DirectoryRow, DirectorySink, Lasting, Looked, NodeId, Shown, View};
+use crate::view::{Content, Described, DirectoryRow, DirectorySink, Lasting, Looked, NodeId, Shown, View};
 
 /// What "for the job" is in seconds: a year. Any value works (measured up to 2^64 - 1).
 const FOR_THE_JOB: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -56,15 +56,14 @@ fn attr(a: &Attributes) -> Attr {
 }
 
 fn entry(shown: &Shown) -> EntryOut {
-    let valid = duration(shown.lasting);
+    let (valid, attr_valid) = (duration(shown.lasting), duration(shown.attributes_last));
     EntryOut {
         node: shown.node.get(),
         generation: 0,
         entry_valid: valid.as_secs(),
         entry_valid_ns: valid.subsec_nanos(),
-        // The node stands for one version, whose attributes do not change.
-        attr_valid: FOR_THE_JOB.as_secs(),
-        attr_valid_ns: 0,
+        attr_valid: attr_valid.as_secs(),
+        attr_valid_ns: attr_valid.subsec_nanos(),
         attr: attr(&shown.attributes),
     }
 }
@@ -91,9 +90,11 @@ impl Sendable for Looked {
     }
 }
 
-impl Sendable for Attributes {
+impl Sendable for Described {
     fn send(&self, channel: &Channel, unique: u64) -> bool {
-        let out = AttrOut { attr_valid: FOR_THE_JOB.as_secs(), attr: attr(self), ..AttrOut::default() };
+        let valid = duration(self.lasting);
+        let (attr_valid, attr_valid_ns) = (valid.as_secs(), valid.subsec_nanos());
+        let out = AttrOut { attr_valid, attr_valid_ns, attr: attr(&self.attributes), ..AttrOut::default() };
         channel.answer(unique, &[IoSlice::new(out.as_bytes())])
     }
 }

@@ -22,7 +22,7 @@ use super::pending::Pending;
 use super::replies::{Rows, Sendable};
 use super::request::{Asker, Question, parse};
 use super::session::{self, Masked};
-use crate::file::{FetchError, task};
+use crate::file::{FetchError, Freshness, task};
 use crate::profile::recorder::{Counter, Recorder};
 use crate::view::{NodeId, Reply, View};
 
@@ -36,6 +36,7 @@ pub(super) struct Connection {
     pub(super) pending: Pending,
     pub(super) view: View,
     pub(super) masked: Masked,
+    pub(super) freshness: Freshness,
     pub(super) blocking: Blocking,
     pub(super) recorder: Recorder,
     /// Workers that wait for a request.
@@ -128,7 +129,8 @@ impl Connection {
                 true
             }
             Question::OpenDirectory if !session::may_omit_opendir(&self.kept) => {
-                let out = OpenOut { flags: OPEN_KEEP_CACHE | OPEN_CACHE_DIR, ..OpenOut::default() };
+                let flags = if self.freshness.is_limited() { 0 } else { OPEN_KEEP_CACHE | OPEN_CACHE_DIR };
+                let out = OpenOut { flags, ..OpenOut::default() };
                 channel.answer(unique, &[IoSlice::new(out.as_bytes())])
             }
             // Not known yet: another worker may be about to note it. The kernel asks again.

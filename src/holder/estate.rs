@@ -80,6 +80,8 @@ pub struct Settings {
     pub daemon_cpus: Option<Vec<usize>>,
     /// Seconds an absence that no listing proves is believed.
     pub absence_ttl_seconds: f64,
+    /// `--freshness`: how old what is told of names may be; `None`: a snapshot as first seen.
+    pub freshness: Option<Duration>,
     /// File for the log of holder and daemon.
     #[serde(with = "super::paths::maybe")]
     pub log: Option<PathBuf>,
@@ -121,6 +123,9 @@ impl Settings {
         wanted.views.iter().all(shows)
             && wanted.mount_under == self.mount_under
             && wanted.local_nodes.is_none_or(|wanted| wanted == n_nodes)
+            && wanted
+                .freshness
+                .is_none_or(|wanted| self.freshness.is_some_and(|freshness| freshness <= wanted))
     }
 }
 

@@ -8,6 +8,7 @@
 //! (`holder::service`).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +164,8 @@ pub struct Wanted {
     pub mount_under: Option<PathBuf>,
     /// As many nodes must be on one machine; `None`: any number.
     pub local_nodes: Option<u32>,
+    /// Changes must be seen as soon as this; `None`: whenever.
+    pub freshness: Option<Duration>,
 }
 
 /// How a task ended.

@@ -218,6 +218,7 @@ fn settings(wanted: &Wanted, view: &View, cluster: Cluster) -> io::Result<Settin
         fan_out: wanted.fan_out,
         trust_fabric: false,
         shared: vec![true],
+        freshness: None,
         kept: false,
         linger: None,
         hand_up_record: false,

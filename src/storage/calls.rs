@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use crate::file::{Attributes, Entry, FetchError, FileSystemUsage, ListingEntry, Timestamp};
+use crate::file::{AsOf, Attributes, Entry, FetchError, FileSystemUsage, ListingEntry, Timestamp, Version};
 use crate::profile::recorder::{Counter, Recorder};
 
 /// Bytes of directory entries read per call: what glibc's largest buffer holds, some 1,000 names.
@@ -44,7 +44,7 @@ impl Calls {
     /// Attributes of `name` in `directory`, and its target if it is a symlink.
     pub(super) fn entry(&self, directory: impl AsFd, name: &[u8]) -> Result<Entry, FetchError> {
         self.count();
-        let now = SystemTime::now();
+        let (now, as_of) = (SystemTime::now(), AsOf::now());
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         let statx = rustix::fs::statx(&directory, name, flags, StatxFlags::BASIC_STATS)?;
         let attributes = attributes_of(&statx);
@@ -54,16 +54,16 @@ impl Calls {
             let bytes = rustix::fs::readlinkat(&directory, name, Vec::new())?.into_bytes();
             target = Some(bytes.into_boxed_slice());
         }
-        Ok(Entry { attributes, target, settled: attributes.version().is_settled(now) })
+        Ok(Entry { attributes, target, settled: attributes.version().is_settled(now), as_of })
     }
 
     /// What is known of a view's root, through its own descriptor.
     pub(super) fn root_entry(&self, root: impl AsFd) -> Result<Entry, FetchError> {
         self.count();
-        let now = SystemTime::now();
+        let (now, as_of) = (SystemTime::now(), AsOf::now());
         let statx = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let attributes = attributes_of(&statx);
-        Ok(Entry { attributes, target: None, settled: attributes.version().is_settled(now) })
+        Ok(Entry { attributes, target: None, settled: attributes.version().is_settled(now), as_of })
     }
 
     /// Attributes of what `descriptor` refers to. Not counted as a call that others wait for: a client
@@ -88,13 +88,19 @@ impl Calls {
         open_at(directory, name, flags)
     }
 
-    /// All names of the directory `name` in `directory`, and whether it had not changed for a while once they
-    /// were read. `.` is `directory` itself, which must then allow to be passed.
+    /// The version of what `directory` refers to. A call that others wait for: nothing was opened that would tell it.
+    pub(super) fn version(&self, directory: impl AsFd) -> Result<Version, Errno> {
+        self.count();
+        Ok(self.attributes(directory)?.version())
+    }
+
+    /// All names of the directory `name` in `directory`, its version once they were read, and whether that had been its
+    /// version for a while by then. `.` is `directory` itself, which must then allow to be passed.
     pub(super) fn names(
         &self,
         directory: impl AsFd,
         name: &[u8],
-    ) -> Result<(Vec<ListingEntry>, bool), Errno> {
+    ) -> Result<(Vec<ListingEntry>, Version, bool), Errno> {
         self.count();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = open_at(directory, name, flags)?;
@@ -113,20 +119,21 @@ impl Calls {
             }
         }
         let now = SystemTime::now();
-        let settled = self.attributes(&opened)?.version().is_settled(now);
-        Ok((entries, settled))
+        let version = self.attributes(&opened)?.version();
+        Ok((entries, version, version.is_settled(now)))
     }
 
     /// Adds the attributes of names to their rows, as long as storage answers out of this node's memory.
     ///
     /// Attributes are then cheaper to fetch at once, by one thread that is already here, than one by one
     /// when they are asked for.
-    pub(super) fn add_quick_attributes(&self, directory: impl AsFd, rows: &mut [ListingEntry]) {
+    pub(super) fn add_quick_attributes(&self, directory: impl AsFd, as_of: AsOf, rows: &mut [ListingEntry]) {
         let started = Instant::now();
         let mut allowed = QUICK_START;
         for row in rows {
             let entry = self.entry(&directory, &row.name);
-            row.entry = entry.ok().filter(|entry| entry.settled).map(Arc::new);
+            let as_of = |entry: Entry| Arc::new(Entry { as_of: entry.as_of.older(as_of), ..entry });
+            row.entry = entry.ok().filter(|entry| entry.settled).map(as_of);
             allowed += QUICK_NAME;
             if started.elapsed() > allowed {
                 return;

@@ -68,7 +68,7 @@ impl Files {
         version: Version,
     ) -> Result<OpenFile, FetchError> {
         let (directory, _, name) = directories.of(path)?;
-        let descriptor = match self.calls.open(&*directory, name) {
+        let descriptor = match self.calls.open(&directory, name) {
             Ok(descriptor) => descriptor,
             // Gone, or something else stands there: the version asked for cannot be had any more.
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => return Err(FetchError::Stale),
@@ -134,7 +134,7 @@ impl Files {
     /// Whether another file, or none, now stands at `path`: renaming changes the change time.
     fn has_moved(&self, directories: &Directories, path: &FilePath, file: &Attributes) -> bool {
         let Ok((directory, _, name)) = directories.of(path) else { return true };
-        match self.calls.entry(&*directory, name) {
+        match self.calls.entry(&directory, name) {
             Ok(entry) => entry.attributes.inode != file.inode,
             Err(_) => true,
         }

@@ -21,13 +21,13 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::calls::Calls;
-use self::directories::{DIRECTORIES_KEPT_MAX, Directories};
+use self::directories::{DIRECTORIES_KEPT_MAX, Directories, Opened};
 use self::files::Files;
 pub use self::pool::allow_blocking_here;
 use self::pool::{Pool, may_block_here};
 use crate::file::{
-    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry,
-    NAMES_MAX, Origin, Passing, Source, Urgency, Version, ViewId,
+    Answer, AsOf, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Freshness, Listing,
+    ListingEntry, NAMES_MAX, Origin, Passing, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -58,11 +58,12 @@ impl Storage {
     /// Storage beneath these roots; position in the list is the view's number.
     ///
     /// Raises this process's soft descriptor limit to the hard one.
-    pub fn new(roots: Vec<OwnedFd>, recorder: Recorder) -> Self {
+    pub fn new(roots: Vec<OwnedFd>, freshness: Freshness, recorder: Recorder) -> Self {
         let calls = Calls::new(recorder);
         let spare = descriptors_max().saturating_sub(DESCRIPTORS_RESERVED);
         let files = Files::new((spare / 2).clamp(4, FILES_KEPT_MAX), calls);
-        let directories = Directories::new(roots, (spare / 4).clamp(4, DIRECTORIES_KEPT_MAX), calls);
+        let kept_max = (spare / 4).clamp(4, DIRECTORIES_KEPT_MAX);
+        let directories = Directories::new(roots, kept_max, freshness, calls);
         Storage(Arc::new(Inner { directories, files, calls, pool: Pool::default(), recorder }))
     }
 
@@ -106,22 +107,39 @@ impl Inner {
     fn entry(&self, path: &FilePath) -> Result<Arc<Entry>, FetchError> {
         if path.relative().is_empty() {
             let root = self.directories.at(path)?;
-            return Ok(Arc::new(self.calls.root_entry(&*root)?));
+            return Ok(Arc::new(self.calls.root_entry(&root)?));
         }
         let (directory, parent, name) = self.directories.of(path)?;
-        match self.calls.entry(&*directory, name) {
+        match self.entry_in(&directory, name) {
             Err(FetchError::Absent { .. }) if self.directories.drop_removed(&parent) => {
                 let (directory, _, name) = self.directories.of(path)?;
-                Ok(Arc::new(self.calls.entry(&*directory, name)?))
+                self.entry_in(&directory, name)
             }
-            result => Ok(Arc::new(result?)),
+            result => result,
+        }
+    }
+
+    /// As old as the way to it: another directory may by now be at the path of this one.
+    fn entry_in(&self, directory: &Opened, name: &[u8]) -> Result<Arc<Entry>, FetchError> {
+        let as_of = directory.as_of.older(AsOf::now());
+        let entry = self.calls.entry(directory, name).map_err(|error| error.dated(as_of))?;
+        Ok(Arc::new(Entry { as_of, ..entry }))
+    }
+
+    /// Looks whether a directory is as it was when `known` was read; if not, reads it.
+    fn listing_again(&self, path: &FilePath, known: &Listing) -> Result<Arc<Listing>, FetchError> {
+        let directory = self.directories.at(path)?;
+        let as_of = directory.as_of.older(AsOf::now());
+        match known.renewed(self.calls.version(&directory)?, as_of) {
+            Some(renewed) => Ok(Arc::new(renewed)),
+            None => self.listing(path),
         }
     }
 
     fn listing(&self, path: &FilePath) -> Result<Arc<Listing>, FetchError> {
         let directory = self.directories.at(path)?;
-        let started = Instant::now();
-        let (mut entries, settled) = match self.names(path, &directory) {
+        let (started, as_of) = (Instant::now(), directory.as_of.older(AsOf::now()));
+        let (mut entries, version, settled) = match self.names(path, &directory) {
             Ok(names) => names,
             Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
                 return Err(FetchError::NotListed { errno: Some(errno.raw_os_error()) });
@@ -136,17 +154,21 @@ impl Inner {
         }
         let is_quick = started.elapsed() < QUICK_LISTING_MAX;
         if settled && is_quick && entries.len() <= ATTRIBUTES_LISTED_MAX {
-            self.calls.add_quick_attributes(&*directory, &mut entries);
+            self.calls.add_quick_attributes(&directory, directory.as_of, &mut entries);
         }
         tracing::debug!(%path, names = entries.len(), told = entries.iter().filter(|e| e.entry.is_some()).count(), settled, took = ?started.elapsed(), "listed");
-        Ok(Arc::new(Listing::new(entries, settled)))
+        Ok(Arc::new(Listing::new(entries, settled).dated(as_of).of_version(version)))
     }
 
-    fn names(&self, path: &FilePath, directory: &OwnedFd) -> Result<(Vec<ListingEntry>, bool), Errno> {
+    fn names(
+        &self,
+        path: &FilePath,
+        directory: &Opened,
+    ) -> Result<(Vec<ListingEntry>, Version, bool), Errno> {
         match self.calls.names(directory, b".") {
             // One that can be listed but not passed (0444) can only be opened by its name.
             Err(Errno::ACCESS) => match self.directories.of(path) {
-                Ok((above, _, name)) => self.calls.names(&*above, name),
+                Ok((above, _, name)) => self.calls.names(&above, name),
                 Err(_) => Err(Errno::ACCESS),
             },
             result => result,
@@ -184,6 +206,11 @@ impl Source for Storage {
         self.ask(urgency, move |storage| storage.listing(&path))
     }
 
+    fn listing_again(&self, path: &FilePath, known: &Arc<Listing>, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        let (path, known) = (path.clone(), known.clone());
+        self.ask(urgency, move |storage| storage.listing_again(&path, &known))
+    }
+
     fn block(
         &self,
         path: &FilePath,
@@ -212,7 +239,7 @@ impl Source for Storage {
     fn usage(&self, view: ViewId) -> Fetch<FileSystemUsage> {
         self.ask(Urgency::Demand, move |storage| {
             let root = storage.directories.at(&FilePath::root(view))?;
-            Ok(storage.calls.usage(&*root)?)
+            Ok(storage.calls.usage(&root)?)
         })
     }
 
@@ -229,8 +256,11 @@ mod tests {
     fn a_block_of_a_file_that_has_just_changed_is_not_settled() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("file"), "content").unwrap();
-        let storage =
-            Storage::new(vec![std::fs::File::open(root.path()).unwrap().into()], Recorder::private());
+        let storage = Storage::new(
+            vec![std::fs::File::open(root.path()).unwrap().into()],
+            Freshness::FOR_THE_JOB,
+            Recorder::private(),
+        );
         let path = FilePath::root(ViewId::new(0)).join(b"file");
         let version = storage.0.entry(&path).unwrap().attributes.version();
         let block = storage.0.block(&path, version, BlockIndex(0)).unwrap();

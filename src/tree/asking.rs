@@ -23,8 +23,8 @@ use super::shape::{STRIPE_BLOCKS, Shape, Shard};
 use super::upstream::{Event, Upstream};
 use crate::cluster::NodeRank;
 use crate::file::{
-    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Listing, Origin, Source,
-    Urgency, Version, ViewId, task,
+    Answer, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage, Freshness, Listing,
+    Origin, Source, Urgency, Version, ViewId, task,
 };
 use crate::profile::recorder::{Counter, Recorder};
 use crate::wire::{AskError, BlockRange, Carrier, Question, Refusal, Reply};
@@ -50,6 +50,8 @@ pub struct Joining {
     pub carrier: Arc<dyn Carrier>,
     /// Runs what waits for other nodes.
     pub runtime: Handle,
+    /// How old what is told of names may be.
+    pub freshness: Freshness,
     /// Decides the jitter.
     pub seed: u64,
     /// Counts.
@@ -101,6 +103,7 @@ struct Inner {
     /// For each view whether it goes through the tree, once that is known.
     through: Vec<OnceCell<bool>>,
     riding: Cache<FilePath, Arc<Listing>>,
+    freshness: Freshness,
     /// How often those were forgotten.
     generation: AtomicU64,
     files: RidingFiles,
@@ -118,7 +121,7 @@ enum Outcome<T> {
 impl Tree {
     /// Begins to look for the nodes above this one.
     pub fn join(joining: Joining) -> Self {
-        let Joining { shape, own, shared, storage, carrier, runtime, seed, recorder } = joining;
+        let Joining { shape, own, shared, storage, carrier, runtime, freshness, seed, recorder } = joining;
         let upstream = Upstream::new(shape, own, seed, Duration::ZERO);
         let links = Links::start(upstream, carrier, runtime, recorder);
         let known =
@@ -132,6 +135,7 @@ impl Tree {
             links,
             through,
             riding,
+            freshness,
             generation: AtomicU64::new(0),
             files: RidingFiles::new(),
             expected: Expected::default(),
@@ -303,6 +307,28 @@ impl Inner {
         self.ask(self.shape.shard_of_entry(path), question, Self::take_entry).await
     }
 
+    /// `None`: this node itself asks storage.
+    async fn listing_of_others(
+        &self,
+        path: &FilePath,
+        urgency: Urgency,
+    ) -> Option<Result<Answer<Arc<Listing>>, FetchError>> {
+        match self.goes_through(path.view()).await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => return Some(Err(error)),
+        }
+        if let Some((_, value)) = self.riding.remove(path)
+            && self.freshness.allows(value.as_of)
+        {
+            return Some(Ok(Answer { value, origin: Origin::Parent }));
+        }
+        let shard = self.shape.shard_of_names(path);
+        let question = Question::Listing { path: path.clone(), urgency };
+        let generation = self.generation.load(Ordering::Acquire);
+        self.ask(shard, question, |inner: &Inner, reply| inner.take_listing(reply, generation)).await
+    }
+
     fn take_entry(&self, reply: Reply) -> Option<Arc<Entry>> {
         match reply {
             Reply::Entry(entry) => Some(entry),
@@ -417,19 +443,20 @@ impl Source for Tree {
     fn listing(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Listing>> {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
-            if inner.goes_through(path.view()).await? {
-                if let Some((_, value)) = inner.riding.remove(&path) {
-                    return Ok(Answer { value, origin: Origin::Parent });
-                }
-                let shard = inner.shape.shard_of_names(&path);
-                let question = Question::Listing { path: path.clone(), urgency };
-                let generation = inner.generation.load(Ordering::Acquire);
-                let take = |inner: &Inner, reply| inner.take_listing(reply, generation);
-                if let Some(result) = inner.ask(shard, question, take).await {
-                    return result;
-                }
+            match inner.listing_of_others(&path, urgency).await {
+                Some(result) => result,
+                None => inner.storage.listing(&path, urgency).await,
             }
-            inner.storage.listing(&path, urgency).await
+        })
+    }
+
+    fn listing_again(&self, path: &FilePath, known: &Arc<Listing>, urgency: Urgency) -> Fetch<Arc<Listing>> {
+        let (inner, path, known) = (self.0.clone(), path.clone(), known.clone());
+        Box::pin(async move {
+            match inner.listing_of_others(&path, urgency).await {
+                Some(result) => result,
+                None => inner.storage.listing_again(&path, &known, urgency).await,
+            }
         })
     }
 

@@ -22,8 +22,8 @@ pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
 pub use self::owners::Owners;
 use self::places::Place;
 use crate::file::{
-    Answer, Attributes, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FileKind, FilePath,
-    FileSystemUsage, Listing, Origin, Passing, Source, Urgency, Version, ViewId,
+    Answer, AsOf, Attributes, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FileKind,
+    FilePath, FileSystemUsage, Freshness, Listing, Origin, Passing, Source, Urgency, Version, ViewId,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -53,6 +53,17 @@ pub struct Shown {
     /// Attributes, owners mapped.
     pub attributes: Attributes,
     /// How long the name leads to this node.
+    pub lasting: Lasting,
+    /// How long the attributes are these.
+    pub attributes_last: Lasting,
+}
+
+/// What a node is like, as the kernel shall see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// Owners mapped.
+    pub attributes: Attributes,
+    /// How long they are these.
     pub lasting: Lasting,
 }
 
@@ -122,21 +133,24 @@ struct Inner {
     layout: Layout,
     owners: Owners,
     source: Arc<dyn Source>,
+    freshness: Freshness,
     changes: Changes,
     recorder: Recorder,
 }
 
 impl View {
-    /// Shows what `source` tells, arranged as `layout` says.
+    /// Shows what `source` tells, arranged as `layout` says. What is older than `freshness` allows the kernel does not
+    /// remember.
     pub fn new(
         nodes: NodeTable,
         layout: Layout,
         owners: Owners,
         source: Arc<dyn Source>,
+        freshness: Freshness,
         changes: Changes,
         recorder: Recorder,
     ) -> Self {
-        View(Arc::new(Inner { nodes, layout, owners, source, changes, recorder }))
+        View(Arc::new(Inner { nodes, layout, owners, source, freshness, changes, recorder }))
     }
 
     /// Where `name` in the directory `parent` leads. A found node counts as looked up once more.
@@ -154,19 +168,23 @@ impl View {
     }
 
     /// Attributes of `node`, if it still is the version it stands for.
-    pub fn attributes(&self, node: NodeId) -> Reply<Attributes> {
+    pub fn attributes(&self, node: NodeId) -> Reply<Described> {
         let (place, version) = match self.0.place_of(node) {
             Ok(found) => found,
             Err(error) => return fails(error),
         };
-        let Place::File(path) = place else { return done(self.0.layout.attributes_between(node)) };
+        let Place::File(path) = place else {
+            let attributes = self.0.layout.attributes_between(node);
+            return done(Described { attributes, lasting: Lasting::ForTheJob });
+        };
         let inner = self.0.clone();
         let fetch = inner.source.entry(&path, Urgency::Demand);
         Box::pin(async move {
             let entry = inner.counted(fetch.await)?;
             let attributes = entry.attributes;
             if attributes.is_directory() || version.is_none_or(|v| v == attributes.version()) {
-                return Ok(inner.owners.show(attributes));
+                let lasting = inner.attributes_last(&entry);
+                return Ok(Described { attributes: inner.owners.show(attributes), lasting });
             }
             inner.lost(&path)
         })
@@ -377,8 +395,8 @@ impl Inner {
     ) -> Result<Looked, FetchError> {
         match self.counted(outcome) {
             Ok(entry) => Ok(Looked::Found(self.show(parent, name, path, &entry)?)),
-            Err(FetchError::Absent { proven: true }) => Ok(Looked::Absent(Lasting::ForTheJob)),
-            Err(FetchError::Absent { proven: false }) => Ok(Looked::Absent(Lasting::NotAtAll)),
+            Err(FetchError::Absent { proven: true, as_of }) => Ok(Looked::Absent(self.lasting(as_of))),
+            Err(FetchError::Absent { proven: false, .. }) => Ok(Looked::Absent(Lasting::NotAtAll)),
             Err(error) => Err(error),
         }
     }
@@ -389,8 +407,26 @@ impl Inner {
         let version = (kind != FileKind::Directory).then(|| entry.attributes.version());
         let view_root = path.relative().is_empty().then(|| path.view());
         let node = self.nodes.look_up(parent, name, version, view_root, entry.settled)?;
-        let lasting = if entry.settled { Lasting::ForTheJob } else { Lasting::NotAtAll };
-        Ok(Shown { node, attributes: self.owners.show(entry.attributes), lasting })
+        let lasting = if entry.settled { self.lasting(entry.as_of) } else { Lasting::NotAtAll };
+        let attributes_last = self.attributes_last(entry);
+        Ok(Shown { node, attributes: self.owners.show(entry.attributes), lasting, attributes_last })
+    }
+
+    /// How long the kernel may remember what storage told at this moment.
+    fn lasting(&self, as_of: AsOf) -> Lasting {
+        match self.freshness.left(as_of) {
+            None => Lasting::ForTheJob,
+            Some(Duration::ZERO) => Lasting::NotAtAll,
+            Some(left) => Lasting::For(left),
+        }
+    }
+
+    /// A file's node stands for one version, whose attributes do not change; a directory's for whatever is there.
+    fn attributes_last(&self, entry: &Entry) -> Lasting {
+        match entry.attributes.is_directory() {
+            true => self.lasting(entry.as_of),
+            false => Lasting::ForTheJob,
+        }
     }
 
     /// Whether the file at `path` still is `version`, its change time included: the descriptor by which storage would

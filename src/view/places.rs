@@ -60,7 +60,12 @@ impl Inner {
     pub(super) fn between(&self, parent: NodeId, name: &[u8]) -> Result<Looked, FetchError> {
         let node = self.nodes.look_up(parent, name, None, None, true)?;
         let attributes = self.layout.attributes_between(node);
-        Ok(Looked::Found(Shown { node, attributes, lasting: Lasting::ForTheJob }))
+        Ok(Looked::Found(Shown {
+            node,
+            attributes,
+            lasting: Lasting::ForTheJob,
+            attributes_last: Lasting::ForTheJob,
+        }))
     }
 
     /// The node by which the kernel knows the directory at `path`, if it does.

@@ -323,6 +323,7 @@ impl Connections {
             question => (Head::Question(question), Bytes::new()),
         };
         let slot = self.slot().await;
+        let asked = Instant::now();
         let (answer, sender) = self.send(&head, body).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), limit).collect().await;
@@ -332,7 +333,7 @@ impl Connections {
         })?;
         self.keep(sender);
         drop(slot);
-        understand(head, path, status, &body.to_bytes())
+        understand(head, path, status, &body.to_bytes(), asked)
     }
 
     async fn ask_block(&self, range: BlockRange) -> Result<Reply, AskError> {
@@ -431,21 +432,22 @@ fn understand(
     path: Option<crate::file::FilePath>,
     status: StatusCode,
     body: &[u8],
+    asked: Instant,
 ) -> Result<Reply, AskError> {
     let corrupt = |_: Malformed| AskError::Corrupt;
     match status {
         StatusCode::OK => {}
         StatusCode::FAILED_DEPENDENCY => {
-            return Err(codec::decode_error(body).map_err(corrupt)?.into());
+            return Err(codec::decode_error(body, asked).map_err(corrupt)?.into());
         }
         status => return Err(AskError::Refused(refusal_of(status))),
     }
     Ok(match (head, path) {
         (Head::Question(Question::Entry { .. } | Question::EntryAfter { .. }), _) => {
-            Reply::Entry(Arc::new(codec::decode_entry(body).map_err(corrupt)?))
+            Reply::Entry(Arc::new(codec::decode_entry(body, asked).map_err(corrupt)?))
         }
         (Head::Question(Question::Listing { .. }), Some(path)) => {
-            let (listing, riding) = codec::decode_listing(&path, body).map_err(corrupt)?;
+            let (listing, riding) = codec::decode_listing(&path, body, asked).map_err(corrupt)?;
             Reply::Listing { listing, riding }
         }
         (Head::Question(Question::Usage(_)), _) => Reply::Usage(codec::decode_usage(body).map_err(corrupt)?),

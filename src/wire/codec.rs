@@ -8,13 +8,14 @@
 //! Not here: blocks (`frames`), paths and versions in a request's head (`head`).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{LISTING_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::file::{
-    Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Timestamp,
+    AsOf, Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Timestamp,
 };
 
 /// Bytes that are not what they should be.
@@ -54,12 +55,12 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     encode(&WireEntry::of(entry))
 }
 
-/// Undoes [`encode_entry`].
+/// Undoes [`encode_entry`] for the answer to a question that was sent at `asked`.
 ///
 /// # Errors
 /// Other bytes.
-pub fn decode_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
-    decode::<WireEntry>(bytes)?.entry()
+pub fn decode_entry(bytes: &[u8], asked: Instant) -> Result<Entry, Malformed> {
+    decode::<WireEntry>(bytes)?.entry(asked)
 }
 
 /// `usage` in bytes.
@@ -95,7 +96,9 @@ pub fn decode_usage(bytes: &[u8]) -> Result<FileSystemUsage, Malformed> {
 /// What storage said, in bytes.
 pub fn encode_error(error: &FetchError) -> Vec<u8> {
     encode(&match error {
-        FetchError::Absent { proven } => WireError::Absent { proven: *proven },
+        FetchError::Absent { proven, as_of } => {
+            WireError::Absent { proven: *proven, age: WireAge::of(*as_of) }
+        }
         FetchError::Storage { errno } => WireError::Storage { errno: *errno },
         FetchError::Stale => WireError::Stale,
         FetchError::NotListed { errno } => WireError::NotListed { errno: *errno },
@@ -103,14 +106,14 @@ pub fn encode_error(error: &FetchError) -> Vec<u8> {
     })
 }
 
-/// Undoes [`encode_error`].
+/// Undoes [`encode_error`] for the answer to a question that was sent at `asked`.
 ///
 /// # Errors
 /// Other bytes. An errno that no Linux has is among them: a task would be told it.
-pub fn decode_error(bytes: &[u8]) -> Result<FetchError, Malformed> {
+pub fn decode_error(bytes: &[u8], asked: Instant) -> Result<FetchError, Malformed> {
     let known = |errno: i32| if (1..4096).contains(&errno) { Ok(errno) } else { Err(Malformed) };
     Ok(match decode(bytes)? {
-        WireError::Absent { proven } => FetchError::Absent { proven },
+        WireError::Absent { proven, age } => FetchError::Absent { proven, as_of: age.when(asked) },
         // ENOENT has a variant of its own, which says how long it holds.
         WireError::Storage { errno: libc::ENOENT } => return Err(Malformed),
         WireError::Storage { errno } => FetchError::Storage { errno: known(errno)? },
@@ -134,20 +137,20 @@ pub fn encode_listing(
     (body.len() <= LISTING_BYTES_MAX).then_some(body)
 }
 
-/// Undoes [`encode_listing`] for the same `path`.
+/// Undoes [`encode_listing`] for the same `path`, asked for at `asked`.
 ///
 /// # Errors
 /// Other bytes; names that cannot be; a riding listing that is not settled, and so cannot prove anything.
-pub fn decode_listing(path: &FilePath, bytes: &[u8]) -> Result<Listings, Malformed> {
+pub fn decode_listing(path: &FilePath, bytes: &[u8], asked: Instant) -> Result<Listings, Malformed> {
     let listings = decode::<WireListings>(bytes)?;
     let mut riding = Vec::with_capacity(listings.riding.len().min(1024));
     for (beneath, listing) in listings.riding {
         if !is_relative_path(beneath.0) || beneath.0.is_empty() || !listing.settled {
             return Err(Malformed);
         }
-        riding.push((path.join(beneath.0), Arc::new(listing.listing()?)));
+        riding.push((path.join(beneath.0), Arc::new(listing.listing(asked)?)));
     }
-    Ok((Arc::new(listings.listing.listing()?), riding))
+    Ok((Arc::new(listings.listing.listing(asked)?), riding))
 }
 
 /// Whether these bytes can be the path of a file beneath a view's root; empty for the root itself.
@@ -221,6 +224,20 @@ impl WireTime {
     }
 }
 
+/// How old something is when it is sent, in milliseconds, rounded up: nobody may take it for newer than it is.
+#[derive(Serialize, Deserialize)]
+struct WireAge(u64);
+
+impl WireAge {
+    fn of(as_of: AsOf) -> Self {
+        WireAge(u64::try_from(as_of.age().as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+    }
+
+    fn when(self, asked: Instant) -> AsOf {
+        AsOf::told(asked, Duration::from_millis(self.0))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct WireEntry<'a> {
     inode: u64,
@@ -238,6 +255,7 @@ struct WireEntry<'a> {
     #[serde(borrow)]
     target: Option<Raw<'a>>,
     settled: bool,
+    age: WireAge,
 }
 
 impl<'a> WireEntry<'a> {
@@ -258,10 +276,11 @@ impl<'a> WireEntry<'a> {
             changed: WireTime::of(attributes.changed),
             target: entry.target.as_deref().map(Raw),
             settled: entry.settled,
+            age: WireAge::of(entry.as_of),
         }
     }
 
-    fn entry(self) -> Result<Entry, Malformed> {
+    fn entry(self, asked: Instant) -> Result<Entry, Malformed> {
         let attributes = Attributes {
             inode: self.inode,
             mode: self.mode,
@@ -280,7 +299,8 @@ impl<'a> WireEntry<'a> {
         {
             return Err(Malformed);
         }
-        Ok(Entry { attributes, target: self.target.map(|target| target.0.into()), settled: self.settled })
+        let target = self.target.map(|target| target.0.into());
+        Ok(Entry { attributes, target, settled: self.settled, as_of: self.age.when(asked) })
     }
 }
 
@@ -298,6 +318,7 @@ struct WireListing<'a> {
     settled: bool,
     #[serde(borrow)]
     rows: Vec<WireRow<'a>>,
+    age: WireAge,
 }
 
 impl<'a> WireListing<'a> {
@@ -308,20 +329,21 @@ impl<'a> WireListing<'a> {
             kind: row.kind,
             entry: row.entry.as_deref().map(WireEntry::of),
         };
-        WireListing { settled: listing.settled, rows: listing.iter().map(row).collect() }
+        let rows = listing.iter().map(row).collect();
+        WireListing { settled: listing.settled, rows, age: WireAge::of(listing.as_of) }
     }
 
-    fn listing(self) -> Result<Listing, Malformed> {
+    fn listing(self, asked: Instant) -> Result<Listing, Malformed> {
         let row = |row: WireRow<'_>| {
             if !is_name(row.name.0) {
                 return Err(Malformed);
             }
-            let entry = row.entry.map(|entry| entry.entry().map(Arc::new)).transpose()?;
+            let entry = row.entry.map(|entry| entry.entry(asked).map(Arc::new)).transpose()?;
             Ok(ListingEntry { name: row.name.0.into(), inode: row.inode, kind: row.kind, entry })
         };
         let rows: Vec<_> = self.rows.into_iter().map(row).collect::<Result<_, _>>()?;
         let count = rows.len();
-        let listing = Listing::new(rows, self.settled);
+        let listing = Listing::new(rows, self.settled).dated(self.age.when(asked));
         if listing.len() == count { Ok(listing) } else { Err(Malformed) }
     }
 }
@@ -346,7 +368,7 @@ struct WireUsage {
 
 #[derive(Serialize, Deserialize)]
 enum WireError {
-    Absent { proven: bool },
+    Absent { proven: bool, age: WireAge },
     Storage { errno: i32 },
     Stale,
     NotListed { errno: Option<i32> },
@@ -371,7 +393,7 @@ mod tests {
                 inode, mode, links: 1, uid: 2, gid: u32::MAX, device: 4, block_size: 5, size, blocks: 6,
                 accessed: time, modified: time, changed: time,
             };
-            Entry { attributes, target: target.map(Vec::into_boxed_slice), settled }
+            Entry { attributes, target: target.map(Vec::into_boxed_slice), settled, as_of: AsOf::now() }
         }
     }
 
@@ -387,7 +409,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_and_listings_survive_the_way(entry in any_entry(), listing in any_listing(), mut below in any_listing()) {
-            prop_assert_eq!(&decode_entry(&encode_entry(&entry)).unwrap(), &entry);
+            prop_assert_eq!(&decode_entry(&encode_entry(&entry), Instant::now()).unwrap(), &entry);
             below.settled = true;
             let below = Arc::new(below);
             let riding = [
@@ -395,7 +417,7 @@ mod tests {
                 (FilePath::from_relative(ViewId::new(2), b"libs/a"), below.clone()), // beside it: does not ride
             ];
             let body = encode_listing(&root(), &listing, &riding).unwrap();
-            let (back, rode) = decode_listing(&root(), &body).unwrap();
+            let (back, rode) = decode_listing(&root(), &body, Instant::now()).unwrap();
             prop_assert_eq!(&*back, &listing);
             prop_assert_eq!(rode, &riding[..1]);
         }
@@ -404,11 +426,11 @@ mod tests {
         fn a_body_that_is_cut_or_goes_on_is_not_taken(entry in any_entry(), listing in any_listing(), cut in any::<prop::sample::Index>()) {
             // Each by its own decoder: a body does not say what it is, the question does.
             let body = encode_entry(&entry);
-            prop_assert!(decode_entry(&body[..cut.index(body.len())]).is_err());
-            prop_assert!(decode_entry(&[&body[..], b"\0"].concat()).is_err());
+            prop_assert!(decode_entry(&body[..cut.index(body.len())], Instant::now()).is_err());
+            prop_assert!(decode_entry(&[&body[..], b"\0"].concat(), Instant::now()).is_err());
             let body = encode_listing(&root(), &listing, &[]).unwrap();
-            prop_assert!(decode_listing(&root(), &body[..cut.index(body.len())]).is_err());
-            prop_assert!(decode_listing(&root(), &[&body[..], b"\0"].concat()).is_err());
+            prop_assert!(decode_listing(&root(), &body[..cut.index(body.len())], Instant::now()).is_err());
+            prop_assert!(decode_listing(&root(), &[&body[..], b"\0"].concat(), Instant::now()).is_err());
         }
 
         #[test]
@@ -417,8 +439,8 @@ mod tests {
             let at = at.index(body.len());
             body[at] = with;
             for bytes in [&bytes, &body] {
-                let _ = (decode_hello(bytes), decode_entry(bytes), decode_usage(bytes), decode_error(bytes));
-                if let Ok((listing, riding)) = decode_listing(&root(), bytes) {
+                let _ = (decode_hello(bytes), decode_entry(bytes, Instant::now()), decode_usage(bytes), decode_error(bytes, Instant::now()));
+                if let Ok((listing, riding)) = decode_listing(&root(), bytes, Instant::now()) {
                     let names = riding.iter().flat_map(|(_, listing)| listing.iter()).chain(listing.iter());
                     prop_assert!(names.map(|row| &row.name).all(|name| is_name(name)));
                 }
@@ -432,11 +454,11 @@ mod tests {
             let row = ListingEntry { name: name.into(), inode: 1, kind: 8, entry: None };
             let listing = Listing::new(vec![row], true);
             let body = encode_listing(&root(), &listing, &[]).unwrap();
-            assert_eq!(decode_listing(&root(), &body), Err(Malformed), "{name:?}");
+            assert_eq!(decode_listing(&root(), &body, Instant::now()), Err(Malformed), "{name:?}");
             let fine = Arc::new(Listing::default());
             let riding = [(FilePath::from_relative(ViewId::new(2), &[b"lib/", name].concat()), fine)];
             let body = encode_listing(&root(), &Listing::default(), &riding).unwrap();
-            let taken = decode_listing(&root(), &body);
+            let taken = decode_listing(&root(), &body, Instant::now());
             assert!(taken.is_err() || name == b"a/b", "{name:?}");
         }
     }
@@ -445,12 +467,29 @@ mod tests {
     fn an_unsettled_listing_may_not_ride() {
         let riding = [(root().join(b"a"), Arc::new(Listing::new(Vec::new(), false)))];
         let body = encode_listing(&root(), &Listing::default(), &riding).unwrap();
-        assert_eq!(decode_listing(&root(), &body), Err(Malformed));
+        assert_eq!(decode_listing(&root(), &body, Instant::now()), Err(Malformed));
     }
 
     #[test]
     fn a_length_that_lies_takes_no_memory() {
         // A settled listing that claims 2^32 rows and ends there.
-        assert_eq!(decode_listing(&root(), &[1, 0xff, 0xff, 0xff, 0xff, 0x0f]), Err(Malformed));
+        assert_eq!(
+            decode_listing(&root(), &[1, 0xff, 0xff, 0xff, 0xff, 0x0f], Instant::now()),
+            Err(Malformed)
+        );
+    }
+
+    #[test]
+    fn an_age_grows_on_the_way_and_never_shrinks() {
+        let (hour, now) = (Duration::from_secs(3600), Instant::now());
+        let told = AsOf::told(now, hour);
+        let asked = now - Duration::from_secs(60);
+        let again = WireAge::of(told).when(asked);
+        // As old as it was when it was sent, by the moment it was asked for: when it was sent is not known here.
+        assert!(again.age() >= hour + Duration::from_secs(60), "{:?}", again.age());
+        assert!(again.age() < hour + Duration::from_secs(90), "{:?}", again.age());
+        let unknown = WireAge(u64::MAX).when(asked);
+        assert!(unknown.age() >= Duration::from_millis(u64::MAX));
+        assert_eq!(WireAge::of(unknown).0, u64::MAX);
     }
 }

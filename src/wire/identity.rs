@@ -11,6 +11,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::hkdf;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -58,16 +59,19 @@ const PRIVATE_KEY_HEAD: [u8; 16] =
 const PUBLIC_KEY_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Identity {
-    /// Derives the keys for `job` and `views`, in the order of the job's list.
+    /// Derives the keys for `job` and `views`, in the order of the job's list. So nodes that would tell older answers than
+    /// others promise never talk with those.
     pub fn derive<'a>(
         key: &SharedKey,
         job: &str,
         views: impl IntoIterator<Item = &'a Path>,
+        freshness: Option<Duration>,
         fabric: Fabric,
     ) -> Self {
+        let age_max = freshness.map_or_else(Vec::new, |age_max| age_max.as_nanos().to_be_bytes().to_vec());
         let mut about = Vec::new();
-        for part in std::iter::once(job.as_bytes()).chain(views.into_iter().map(|v| v.as_os_str().as_bytes()))
-        {
+        let views = views.into_iter().map(|view| view.as_os_str().as_bytes());
+        for part in [job.as_bytes(), &age_max].into_iter().chain(views) {
             // With its length, so that no two lists give the same bytes.
             about.extend_from_slice(&(part.len() as u64).to_be_bytes());
             about.extend_from_slice(part);

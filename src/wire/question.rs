@@ -152,7 +152,7 @@ pub enum ConnectError {
         cause: String,
     },
     /// Somebody listens but does not prove that it knows the key for this job and these views.
-    #[error("node {rank} has another key, job or list of views")]
+    #[error("node {rank} has another key, job, list of views or `--freshness`")]
     NotOurs {
         /// The node.
         rank: NodeRank,

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::cluster::NodeRank;
 use crate::file::{
-    Answer, Attributes, BLOCK_BYTES, Block, BlockIndex, Entry, Fetch, FetchError, FilePath, FileSystemUsage,
-    Listing, ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId, ready, task,
+    Answer, AsOf, Attributes, BLOCK_BYTES, Block, BlockIndex, Entry, Fetch, FetchError, FilePath,
+    FileSystemUsage, Listing, ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId, ready, task,
 };
 use crate::profile::recorder::{Counter, Recorder};
 
@@ -78,9 +78,14 @@ fn entry_of(path: &[u8]) -> Entry {
     match path {
         b"lib/link" => {
             let attributes = attributes(libc::S_IFLNK, 4);
-            Entry { attributes, target: Some(b"to\xff\n".to_vec().into()), settled: true }
+            Entry { attributes, target: Some(b"to\xff\n".to_vec().into()), settled: true, as_of: AsOf::now() }
         }
-        _ => Entry { attributes: attributes(libc::S_IFREG, FILE_BYTES), target: None, settled: true },
+        _ => Entry {
+            attributes: attributes(libc::S_IFREG, FILE_BYTES),
+            target: None,
+            settled: true,
+            as_of: AsOf::now(),
+        },
     }
 }
 
@@ -148,7 +153,7 @@ fn key() -> SharedKey {
 }
 
 fn identity(fabric: Fabric) -> Identity {
-    Identity::derive(&key(), "job 7", [Path::new("/sw")], fabric)
+    Identity::derive(&key(), "job 7", [Path::new("/sw")], None, fabric)
 }
 
 impl Scene {

@@ -3,6 +3,7 @@
 mod actor;
 mod cli;
 mod cluster;
+mod freshness;
 mod gathering;
 mod hosts;
 mod kept;

@@ -192,6 +192,38 @@ fn a_file_overwritten_in_a_part_that_other_nodes_answer_for_is_new_everywhere() 
 }
 
 #[test]
+fn a_part_of_a_replaced_file_that_nobody_read_and_another_root_answers_for_is_stale_once() {
+    let scene = ordinary();
+    let part = spinney::tree::STRIPE_BLOCKS * spinney::file::BLOCK_BYTES;
+    let (path, beside) = (scene.env.join("large"), scene.env.join("beside"));
+    for (path, seed) in [(&path, 1), (&beside, 2)] {
+        fs::write(path, pattern(2 * part as usize, seed)).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    settle(&scene.env);
+    let mut cluster = Cluster::start(&scene, 3, &["--shards", "3", "--fan-out", "1"]);
+    let file = || "f".to_owned();
+    cluster.ask_all(&Ask::Open { file: file(), path: at(&path), flags: libc::O_RDONLY });
+    cluster.ask_all(&Ask::Read { file: file(), offset: 0, length: 4096 });
+    fs::rename(&beside, &path).unwrap();
+    let old = pattern(2 * part as usize, 1);
+    let first = part - 4096;
+    let read = |offset: u64| Ask::Read { file: file(), offset, length: 4096 };
+    for said in cluster.ask_all(&read(first)) {
+        assert_eq!(said, said_of(&old[first as usize..part as usize]), "its root has the file open");
+    }
+    assert!(cluster.ask_all(&read(part)).iter().all(|said| said == "ESTALE"));
+    let new = said_of(&pattern(2 * part as usize, 2));
+    for (number, actor) in cluster.actors.iter_mut().enumerate() {
+        eventually(&format!("the new file on node {number}"), || {
+            actor.ask(&Ask::ReadAll { path: at(&path) }) == new
+        });
+    }
+    cluster.leave();
+    scene.assert_nothing_left();
+}
+
+#[test]
 fn an_error_of_storage_reaches_every_node_as_it_is_and_is_not_remembered() {
     let mut shared = shared(forest);
     let mut cluster = Cluster::start(&shared.scene, 4, &["--fan-out", "1"]);

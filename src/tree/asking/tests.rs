@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use super::*;
-use crate::file::{Attributes, Timestamp, ready, task};
+use crate::file::{AsOf, Attributes, Timestamp, ready, task};
 use crate::wire::{MemoryCarrier, WireRuntime};
 
 /// Storage as one node sees it.
@@ -36,7 +36,7 @@ fn entry(inode: u64) -> Arc<Entry> {
         modified: time,
         changed: time,
     };
-    Arc::new(Entry { attributes, target: None, settled: true })
+    Arc::new(Entry { attributes, target: None, settled: true, as_of: AsOf::now() })
 }
 
 impl Shelf {
@@ -108,6 +108,7 @@ impl Chain {
             shared: vec![true],
             storage: own.clone(),
             carrier: Arc::new(carrier.clone()),
+            freshness: Freshness::FOR_THE_JOB,
             runtime: runtime.handle(),
             seed: 1,
             recorder,

@@ -23,17 +23,19 @@ fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn another_key_job_or_list_of_views_is_not_let_in() {
+fn another_key_job_list_of_views_or_freshness_is_not_let_in() {
     let other = SharedKey::from_bytes(b"a key that is long too!!!!").unwrap();
     for fabric in [Fabric::Encrypted, Fabric::Trusted] {
         let scene = Scene::new(fabric);
         let derive = |key: &SharedKey, job, views: &[&str]| {
-            Identity::derive(key, job, views.iter().map(Path::new), fabric)
+            Identity::derive(key, job, views.iter().map(Path::new), None, fabric)
         };
+        let fresh = Some(Duration::from_secs(2));
         let strangers = [
             ("another key", derive(&other, JOB, &["/sw"])),
             ("another job", derive(&key(), "job 8", &["/sw"])),
             ("other views", derive(&key(), JOB, &["/sw", "/opt"])),
+            ("another freshness", Identity::derive(&key(), JOB, [Path::new("/sw")], fresh, fabric)),
             ("views that only look the same", derive(&key(), "job 7/sw", &[])),
         ];
         for (why, stranger) in strangers {

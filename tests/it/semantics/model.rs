@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use spinney::file::{
-    Answer, Attributes, Block, BlockIndex, Changes, Entry, Fetch, FetchError, FilePath, FileSystemUsage,
-    Listing, ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId, ready,
+    Answer, AsOf, Attributes, Block, BlockIndex, Changes, Entry, Fetch, FetchError, FilePath,
+    FileSystemUsage, Freshness, Listing, ListingEntry, Origin, Source, Timestamp, Urgency, Version, ViewId,
+    ready,
 };
 use spinney::profile::recorder::Recorder;
 use spinney::view::{
@@ -65,7 +66,12 @@ impl Model {
         let attributes =
             if is_directory { attributes(libc::S_IFDIR | 0o755, 1) } else { file(*files.get(path)?) };
         // Some versions are too young to be trusted.
-        Some(Entry { attributes, target: None, settled: attributes.modified.seconds % 4 != 3 })
+        Some(Entry {
+            attributes,
+            target: None,
+            settled: attributes.modified.seconds % 4 != 3,
+            as_of: AsOf::now(),
+        })
     }
 
     fn names_in(&self, directory: &[u8]) -> Vec<Vec<u8>> {
@@ -88,7 +94,10 @@ fn told<T: Send + 'static>(value: Option<T>, otherwise: FetchError) -> Fetch<T> 
 
 impl Source for Model {
     fn entry(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Entry>> {
-        told(self.entry_at(path.relative()).map(Arc::new), FetchError::Absent { proven: true })
+        told(
+            self.entry_at(path.relative()).map(Arc::new),
+            FetchError::Absent { proven: true, as_of: AsOf::now() },
+        )
     }
 
     fn listing(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Listing>> {
@@ -238,7 +247,7 @@ impl Kernel {
             Err(error) => panic!("{path:?}: {error}"),
         }
         match now(self.view.attributes(node)) {
-            Ok(attributes) => assert!(is_current && attributes.version() == version),
+            Ok(described) => assert!(is_current && described.attributes.version() == version),
             Err(error) => assert!(!is_current, "{path:?}: {error}"),
         }
     }
@@ -286,7 +295,15 @@ impl Kernel {
 fn view_of(memory: &File, model: &Arc<Model>) -> View {
     let nodes = NodeTable::open(memory, Some(ViewId::new(0))).unwrap();
     let layout = Layout::at_their_paths([Path::new("/")]);
-    View::new(nodes, layout, Owners::AsTheyAre, model.clone(), Changes::default(), Recorder::private())
+    View::new(
+        nodes,
+        layout,
+        Owners::AsTheyAre,
+        model.clone(),
+        Freshness::FOR_THE_JOB,
+        Changes::default(),
+        Recorder::private(),
+    )
 }
 
 #[test]
