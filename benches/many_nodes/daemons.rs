@@ -61,7 +61,7 @@ impl Daemons {
         let places = KeyPlaces { variable: Some(KEY.into()), ..KeyPlaces::default() };
         let (key, _) = SharedKey::find(&places)?;
         let views = [self.view.as_path()];
-        let identity = Identity::derive(&key, &self.cluster.job, views, Fabric::Encrypted);
+        let identity = Identity::derive(&key, &self.cluster.bond(), views, None, Fabric::Encrypted);
         let runtime = WireRuntime::start_small()?;
         let cluster = self.cluster.clone();
         let addresses = move |rank| cluster.endpoints(rank).unwrap_or_default();

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 
 use super::bounded::{Ended, HeldSignals, POLL, run_for};
 use super::probe::{self, Seen};
+use crate::cluster::launchers;
 use crate::environment::Surroundings;
 use crate::holder::estate::WayIn;
 
@@ -118,6 +119,12 @@ fn command(executable: &Path, way: WayIn, views: &[&Path], paths: &[&Path]) -> C
     // A job of its own: it must neither join the service of the job it is started in nor be joined.
     let job = format!("doctor.{}.{name}", std::process::id());
     let mut command = Command::new(executable);
+    // On one node: under a launcher it would look for others, whose doctors have directories of their own.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(launchers::is_of_launcher) {
+            command.env_remove(name);
+        }
+    }
     command.args(["run", "-q", "--require", "--job", &job, "--way", &name]);
     for view in views {
         command.arg("--view").arg(view);

@@ -101,6 +101,26 @@ impl Listed {
 /// Bytes of a file of slots at most: 64 MiB, which holds 1,000,000 slots with long names.
 const SLOTS_BYTES_MAX: u64 = 64 << 20;
 
+/// How the names of variables begin that launchers set for their tasks.
+const PREFIXES: [&str; 11] = [
+    "SLURM_",
+    "PBS_",
+    "PALS_",
+    "PMI_",
+    "PMIX_",
+    "OMPI_",
+    "MPI_LOCAL",
+    "FLUX_",
+    "LSB_",
+    "JSM_",
+    "TORCHELASTIC_",
+];
+
+/// Whether a launcher tells something in the variable `name`: what is started without these is a job of its own.
+pub fn is_of_launcher(name: &str) -> bool {
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl Launch {
     /// The launch of this process.
     pub fn of_environment() -> Self {

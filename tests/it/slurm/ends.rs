@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use spinney::tree::{Shape, Shard};
 
-use super::world::{BY_PARENT, NODES, World, shell, succeed, words};
+use super::world::{NODES, Tracking, World, field, shell, succeed, words};
 use crate::scene::{eventually, finish, text};
 
 /// A step on four nodes that runs `lines` and is under way on all of them.
@@ -41,10 +41,10 @@ fn a_signal_of_scancel_reaches_each_task_once() {
 }
 
 /// A time limit ends a job with the same signals (`KillWait` in `slurm.conf(5)`), a minute later.
-fn cancelled(processes: &str) {
+fn cancelled(tracking: Tracking) {
     // One ends with the first signal, the other is killed after a while.
     for lines in ["exec sleep 1000", "trap '' TERM; while :; do sleep 0.1; done"] {
-        let world = World::tracking(processes);
+        let Some(world) = World::tracking(tracking) else { return no_cgroups() };
         let step = begin(&world, &[], lines);
         succeed(&mut world.user(&["scancel", "1"]));
         finish(step); // srun says what it likes
@@ -54,7 +54,36 @@ fn cancelled(processes: &str) {
 
 #[test]
 fn a_job_that_is_cancelled_leaves_nothing() {
-    cancelled(BY_PARENT);
+    cancelled(Tracking::Parents);
+}
+
+fn no_cgroups() {
+    eprintln!(
+        "no cgroups of version 1 with a freezer here, which Slurm needs to track processes without systemd"
+    );
+}
+
+#[test]
+fn a_job_in_cgroups_that_is_cancelled_leaves_nothing() {
+    cancelled(Tracking::Cgroups);
+}
+
+#[test]
+fn in_cgroups_a_daemon_that_ends_with_the_tasks_of_its_node_is_missed_by_nobody() {
+    let Some(world) = World::tracking(Tracking::Cgroups) else { return no_cgroups() };
+    let import = world.import().map(|word| format!("'{word}'")).join(" ");
+    // The tasks of the first nodes end at once, and Slurm kills whatever they have left; the last node reads on.
+    let lines = format!("[ $SLURM_PROCID != 3 ] || until [ -e gate ]; do sleep 0.02; done; {import}");
+    let step = begin(&world, &["--report", "report"], &lines);
+    assert!(world.uses_cgroups());
+    eventually("the others have left", || {
+        world.scene.processes().iter().filter(|(_, line)| line.contains("daemon-process")).count() == 1
+    });
+    fs::write(world.scene.home.join("gate"), "").unwrap();
+    let ended = finish(step);
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    assert_eq!(field(&world.report("report"), "tasks.ended").len(), NODES);
+    world.assert_nothing_left();
 }
 
 #[test]

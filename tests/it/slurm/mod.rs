@@ -5,10 +5,12 @@
 //! | `world` | the cluster |
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `ends` | signals, cancelled jobs, dead nodes |
+//! | `examples` | the scripts in `examples/` |
 //! | `kept` | `spinney up`: a service for many steps |
 //! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 
 mod ends;
+mod examples;
 mod kept;
 mod mpi;
 mod steps;

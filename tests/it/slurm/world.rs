@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -43,7 +44,45 @@ PartitionName=all Nodes=ALL Default=YES OverSubscribe=YES State=UP MaxTime=INFIN
 ";
 
 /// How Slurm finds the processes of a step.
-pub const BY_PARENT: &str = "ProctrackType=proctrack/linuxproc\n";
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracking {
+    /// By their parents: a daemon that has left its step outlives it.
+    Parents,
+    /// By their cgroup: whatever a step has started ends with it.
+    Cgroups,
+}
+
+/// Where cgroups of version 1 can be frozen, which Slurm needs to kill all processes of one.
+const FREEZER: &str = "/sys/fs/cgroup/freezer";
+
+/// A cgroup that holds a whole cluster, and ends with it.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// `None` where there are no cgroups of version 1.
+    fn make() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("spinney-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(FREEZER).join(name);
+        fs::create_dir(&path).ok()?;
+        Some(Cgroup(path))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes processes out of it a moment after they have been waited for.
+        eventually("an empty cgroup", || remove_groups(&self.0).is_ok());
+    }
+}
+
+/// Those inside first. Their files are not files and go with them.
+fn remove_groups(group: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_groups(&entry.path())?;
+    }
+    fs::remove_dir(group)
+}
 
 /// The cluster, and an ordinary user with a Python environment whose home all hosts see.
 pub struct World {
@@ -53,6 +92,8 @@ pub struct World {
     /// The first process.
     first: i32,
     directory: tempfile::TempDir,
+    /// Its end comes after that of the processes in it.
+    cgroup: Option<Cgroup>,
 }
 
 impl Drop for World {
@@ -68,18 +109,31 @@ impl Drop for World {
 impl World {
     /// A cluster of [`NODES`] hosts, all idle.
     pub fn start() -> Self {
-        World::tracking(BY_PARENT)
+        World::tracking(Tracking::Parents).expect("needs no cgroups")
     }
 
-    /// The same with other settings for finding processes.
-    pub fn tracking(processes: &str) -> Self {
+    /// The same with another way to find processes; `None` where it cannot be had.
+    pub fn tracking(tracking: Tracking) -> Option<Self> {
         assert!(rustix::process::geteuid().is_root(), "hosts of namespaces can only be made by root");
         let scene = ordinary();
         grow(&scene);
         let directory = tempfile::tempdir_in("/tmp").unwrap();
-        describe(directory.path(), &scene, processes);
+        describe(directory.path(), &scene, tracking);
+        let cgroup = match tracking {
+            Tracking::Parents => None,
+            Tracking::Cgroups => Some(Cgroup::make()?),
+        };
         let kinds = ["--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let mut unshare = Command::new("unshare");
+        let mut unshare = Command::new("sh");
+        match &cgroup {
+            // The first process must be in the cgroup to have it for its root.
+            Some(cgroup) => {
+                let procs = cgroup.0.join("cgroup.procs").display().to_string();
+                unshare.args(["-c", "echo 0 >\"$0\"; exec unshare --cgroup \"$@\"", &procs]);
+                unshare.env("CGROUPS", "yes");
+            }
+            None => drop(unshare.args(["-c", "exec unshare \"$@\"", "unshare"])),
+        }
         unshare.args(kinds).args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/slurm/world.sh")]);
         unshare.arg(directory.path()).arg(NODES.to_string());
         unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -92,7 +146,7 @@ impl World {
         assert_eq!(line, "up\n", "scripts/prepare-tests.sh installs what Slurm's tests need");
         let children = format!("/proc/{0}/task/{0}/children", outer.id());
         let first = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        World { scene, outer, first, directory }
+        Some(World { scene, outer, first, directory, cgroup })
     }
 
     /// `words` on the controller's host, as the user, who has nothing but a home and a PATH.
@@ -178,6 +232,15 @@ impl World {
         }
     }
 
+    /// Whether Slurm keeps the processes of steps in cgroups.
+    pub fn uses_cgroups(&self) -> bool {
+        let Some(Cgroup(path)) = &self.cgroup else { return false };
+        fs::read_dir(path)
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("slurm"))
+    }
+
     fn entering(&self) -> Vec<String> {
         let mut words: Vec<String> =
             ["--net", "--uts", "--ipc", "--mount", "--pid", "-t"].map(str::to_owned).into();
@@ -222,7 +285,7 @@ fn grow(scene: &Scene) {
 }
 
 /// The files that the cluster reads.
-fn describe(directory: &Path, scene: &Scene, processes: &str) {
+fn describe(directory: &Path, scene: &Scene, tracking: Tracking) {
     fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
     let hosts: String = (1..=NODES).map(|n| format!("10.77.0.{n} node{n}\n")).collect();
@@ -242,7 +305,9 @@ fn describe(directory: &Path, scene: &Scene, processes: &str) {
          SlurmdPidFile={here}/slurmd.%n.pid\nSlurmctldPidFile={here}/slurmctld.pid\n"
     );
     fs::create_dir(directory.join("state")).unwrap();
-    write("slurm.conf", &format!("{SETTINGS}{paths}{processes}"));
+    let kind = if tracking == Tracking::Cgroups { "cgroup" } else { "linuxproc" };
+    write("slurm.conf", &format!("{SETTINGS}{paths}ProctrackType=proctrack/{kind}\n"));
+    write("cgroup.conf", "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\n");
 }
 
 /// What makes the number of another user of the cluster out of that of the first.

@@ -4,7 +4,8 @@
 # and this process with its standard input.
 #
 # usage: world.sh DIRECTORY NODES
-#   DIRECTORY has hosts, passwd, munge.key and slurm.conf; it gets logs and nodeN.pid, the first process of each host.
+# With CGROUPS set the cgroup that it is in becomes the root of all cgroups that Slurm sees.
+#   DIRECTORY has hosts, passwd, munge.key, slurm.conf and cgroup.conf; it gets logs and nodeN.pid, the first process of each host.
 set -eu
 directory=$1 nodes=$2
 
@@ -16,6 +17,11 @@ hostname ctl
 mount --make-rprivate /
 mount --bind "$directory/hosts" /etc/hosts
 mount --bind "$directory/passwd" /etc/passwd
+if [ -n "${CGROUPS:-}" ]; then
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/freezer
+    mount -t cgroup -o freezer cgroup /sys/fs/cgroup/freezer
+fi
 ip link set lo up
 ip link add bridge type bridge
 ip addr add 10.77.0.254/24 dev bridge
