@@ -12,10 +12,14 @@ use crate::ground::probe::{self, daemons, kill};
 use crate::ground::processes::{Process, processes};
 use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, run, text};
+use crate::import::at_once;
 use crate::rows::NODES;
 
-/// One daemon is killed every 400 ms, fewer than a daemon takes to come back.
+/// One daemon of eight is killed every 400 ms, fewer than a daemon takes to come back.
 const KILL_INTERVAL: Duration = Duration::from_millis(400);
+
+/// One of four every second: each lives four seconds, longer than it waits for a node above it that was killed too.
+const COMPARED_KILL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Nodes of the jobs that are compared byte by byte: half as many as elsewhere, since all share the processors.
 const COMPARED_NODES: usize = 4;
@@ -55,7 +59,7 @@ pub fn during_workload(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
         let before = processes(&ground.spinney);
         let started = Instant::now();
         let mut job = Job::start(&command)?;
-        killed += kill_at_random(ground, &mut job, &before, 20, || ());
+        killed += kill_at_random(ground, &mut job, &before, KILL_INTERVAL, || ());
         let output = job.end()?;
         seconds.push(started.elapsed().as_secs_f64());
         wrong.push(if output.status.success() { 0.0 } else { 1.0 });
@@ -94,16 +98,16 @@ fn compared(
         let script = format!("exec > '{}'$SPINNEY_NODE; {script}", out(name));
         ["sh", "-c", &script, "sh", argument].map(str::to_owned).into()
     };
-    for node in 0..COMPARED_NODES {
-        run(&[vec!["env".to_owned(), format!("SPINNEY_NODE={node}")], command("native")].concat())?;
-    }
+    let native = |node| [vec!["env".to_owned(), format!("SPINNEY_NODE={node}")], command("native")].concat();
+    at_once(&(0..COMPARED_NODES).map(native).collect::<Vec<_>>())?;
     let words = [vec!["--".to_owned()], command("spinney")].concat();
     let file = text(ground.tree.join("workload.json"));
-    let inside = ground.inside(&["probe", &out("probe"), &text(&ground.tree), &file], &words);
-    let flags = ["--local-nodes", &COMPARED_NODES.to_string()];
+    let nodes = COMPARED_NODES.to_string();
+    let inside = ground.inside(&["probe", &out("probe"), &nodes, &text(&ground.tree), &file], &words);
     let before = processes(&ground.spinney);
-    let mut job = Job::start(&ground.with_spinney(&ground.tree, &flags, &inside))?;
-    let killed = kill_at_random(ground, &mut job, &before, usize::MAX, probe::forget_in_the_kernel);
+    let mut job = Job::start(&ground.with_spinney(&ground.tree, &["--local-nodes", &nodes], &inside))?;
+    let killed =
+        kill_at_random(ground, &mut job, &before, COMPARED_KILL_INTERVAL, probe::forget_in_the_kernel);
     let output = job.end()?;
     ensure!(killed > 0, "no daemon could be killed");
     let (mut complaints, mut wrong, mut stall, mut lines) = (Vec::new(), 0, 0.0f64, 0);
@@ -144,21 +148,19 @@ fn kill_at_random(
     ground: &Ground,
     job: &mut Job,
     before: &HashSet<Process>,
-    kills_max: usize,
+    interval: Duration,
     after_each: fn(),
 ) -> usize {
     // The numbers of a linear congruential generator (Knuth, MMIX); the same each time.
     let (mut state, mut killed) = (1u64, 0);
     while !job.is_over() {
-        std::thread::sleep(KILL_INTERVAL);
+        std::thread::sleep(interval);
         let mut daemons = daemons(&ground.spinney, before);
         daemons.sort_by_key(|daemon| daemon.pid);
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let Some(daemon) = daemons.get((state >> 33) as usize % daemons.len().max(1)) else { continue };
-        if killed < kills_max {
-            killed += usize::from(kill(daemon));
-            after_each();
-        }
+        killed += usize::from(kill(daemon));
+        after_each();
     }
     killed
 }

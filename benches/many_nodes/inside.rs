@@ -2,9 +2,10 @@
 //!
 //! | words | does | writes |
 //! |---|---|---|
-//! | `read OUT HOST FILE` | waits for `OUT/go`, reads FILE from front to back | `OUT/readyHOST`, then `OUT/secondsHOST` |
+//! | `read OUT HOST FILE` | waits for `OUT/go`, reads FILE from front to back, waits for `OUT/end` | `OUT/readyHOST`, then `OUT/secondsHOST` |
+//! | `stay OUT HOST FILE` | waits for `OUT/end` | `OUT/readyHOST` |
 //! | `tls BYTES` | sends over TLS to whoever connects (`tls`) | its port, to standard output |
-//! | `probe OUT TREE FILE -- COMMAND` | asks the view all the time until COMMAND ends (`ground::probe`) | `OUT` + number of the node |
+//! | `probe OUT N TREE FILE -- COMMAND` | asks the view all the time until COMMAND ends (`ground::probe`), then waits for all N nodes | `OUT` + number of the node |
 //! | `hold OUT -- COMMAND` | runs COMMAND, waits for `OUT/go` | `OUT/readyNODE` |
 
 use std::fs::{self, File};
@@ -31,9 +32,15 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = words[..end].iter().map(String::as_str).collect();
     match words[..] {
         ["read", out, host, file] => read(Path::new(out), host, Path::new(file))?,
+        ["stay", out, host, _] => {
+            fs::write(Path::new(out).join(format!("ready{host}")), "")?;
+            wait_for(&Path::new(out).join("end"))?;
+        }
         ["tls", bytes] => tls::send(bytes.parse()?)?,
-        ["probe", out, tree, file] => {
-            return probe::run(&format!("{out}{}", node()?), Path::new(tree), Path::new(file), command);
+        ["probe", out, nodes, tree, file] => {
+            let code = probe::run(&format!("{out}{}", node()?), Path::new(tree), Path::new(file), command)?;
+            await_others(out, nodes.parse()?)?;
+            return Ok(code);
         }
         ["hold", out] => hold(Path::new(out), command)?,
         _ => bail!("`inside` does not know {words:?}"),
@@ -53,7 +60,10 @@ fn read(out: &Path, host: &str, file: &Path) -> anyhow::Result<()> {
     let mut file = File::open(file)?;
     let mut buffer = vec![0; READ_SIZE];
     while file.read(&mut buffer)? > 0 {}
-    Ok(fs::write(out.join(format!("seconds{host}")), started.elapsed().as_secs_f64().to_string())?)
+    let seconds = out.join(format!("seconds{host}"));
+    fs::write(seconds.with_extension("new"), started.elapsed().as_secs_f64().to_string())?;
+    fs::rename(seconds.with_extension("new"), seconds)?;
+    wait_for(&out.join("end"))
 }
 
 fn hold(out: &Path, command: &[String]) -> anyhow::Result<()> {
@@ -63,6 +73,12 @@ fn hold(out: &Path, command: &[String]) -> anyhow::Result<()> {
     }
     fs::write(out.join(format!("ready{}", node()?)), "")?;
     wait_for(&out.join("go"))
+}
+
+/// A node whose task has ended leaves, and those below it have to find another: that is not what is measured.
+fn await_others(out: &str, nodes: u32) -> anyhow::Result<()> {
+    fs::write(format!("{out}-ended{}", node()?), "")?;
+    (0..nodes).try_for_each(|other| wait_for(Path::new(&format!("{out}-ended{other}"))))
 }
 
 fn wait_for(file: &Path) -> anyhow::Result<()> {

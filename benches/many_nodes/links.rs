@@ -1,8 +1,6 @@
 //! A file down a chain whose every link is limited: how much of the last one is used.
 
-use std::path::Path;
-
-use anyhow::Context;
+use anyhow::ensure;
 use serde_json::json;
 use spinney::tree::{Shape, Shard};
 
@@ -21,48 +19,59 @@ const RATE: (&str, f64) = ("800mbit", 100e6);
 /// What may leave a host at once: 1 MiB. At 100 MB/s the kernel's ticks of up to 10 ms need as much.
 const BURST: &str = "1mb";
 
-/// All nodes read at the same time; the last one's clock counts.
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// The last of the chain; the others only pass on.
+    Last,
+    All,
+}
+
+/// The last node alone reads, since eight readers behind the kernel take more of the processors than the links let them.
+/// What comes of it when all of them read stands beside it, and what without limits.
 pub fn throughput(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
     let directory = tempfile::Builder::new().prefix("many-nodes.").tempdir_in("/dev/shm")?;
     let storage = directory.path().join("storage");
     std::fs::create_dir(&storage)?;
     write_large(&storage.join("content"), FILE_BYTES)?;
     let hosts = Hosts::make(directory.path())?;
-    for host in 0..NODES {
-        hosts.bind(host, &storage)?;
-        hosts.network.limit(host, RATE.0, BURST)?;
+    (0..NODES).try_for_each(|host| hosts.bind(host, &storage))?;
+    let unlimited = FILE_BYTES as f64 / 1e6 / seconds_of_last(ground, &hosts, Readers::Last)?;
+    (0..NODES).try_for_each(|host| hosts.network.limit(host, RATE.0, BURST))?;
+    let share = |seconds: f64| FILE_BYTES as f64 / seconds / RATE.1;
+    let mut shares = Vec::new();
+    for _ in 0..ground.pairs.min(3) {
+        shares.push(share(seconds_of_last(ground, &hosts, Readers::Last)?));
     }
-    let (mut shares, mut last) = (vec![], vec![]);
-    for turn in 0..ground.pairs.min(3) {
-        let out = directory.path().join(format!("turn{turn}"));
-        std::fs::create_dir(&out)?;
-        last = seconds(ground, &hosts, &out)?;
-        let end = last.last().context("there are hosts")?;
-        shares.push(FILE_BYTES as f64 / end / RATE.1);
-    }
-    let beside = json!({ "seconds_along_the_chain": last.iter().map(|s| format!("{s:.1}")).collect::<Vec<_>>().join(" ") });
+    let all = share(seconds_of_last(ground, &hosts, Readers::All)?);
+    let beside = json!({ "unlimited_mb_per_second": unlimited, "when_all_nodes_read": all });
     Ok(vec![Figure { row: "links", samples: shares, beside }])
 }
 
-/// What reading took each node, in the order of the chain.
-fn seconds(ground: &Ground, hosts: &Hosts, out: &Path) -> anyhow::Result<Vec<f64>> {
+/// What reading took the last node of the chain, by its own clock.
+fn seconds_of_last(ground: &Ground, hosts: &Hosts, readers: Readers) -> anyhow::Result<f64> {
+    let scratch = ground.scratch()?;
+    let out = scratch.path();
+    let shape = Shape::chosen(NODES as u32, Some(1), Some(1));
+    let last = shape.at(Shard::new(0), NODES as u32 - 1).get() as usize;
     let file = text(hosts.view.join("content"));
-    let command = |host: usize| ground.inside(&["read", &text(out), &host.to_string(), &file], &[]);
+    let command = |host: usize| {
+        let role = if host == last || readers == Readers::All { "read" } else { "stay" };
+        ground.inside(&[role, &text(out), &host.to_string(), &file], &[])
+    };
     let lines = hosts.job(ground, &["--shards", "1", "--fan-out", "1"], command);
     let mut jobs = lines.iter().map(|line| Job::start(line)).collect::<anyhow::Result<Vec<_>>>()?;
-    let is_ready = |host: usize| out.join(format!("ready{host}")).exists();
-    wait_for("all hosts", 60, || {
-        (jobs.iter_mut().any(Job::is_over) || (0..NODES).all(is_ready)).then_some(())
-    })?;
+    let mut wait_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        wait_for(what, 120, || (jobs.iter_mut().any(Job::is_over) || is_so()).then_some(()))
+    };
+    wait_until("all hosts", &|| (0..NODES).all(|host| out.join(format!("ready{host}")).exists()))?;
     std::fs::write(out.join("go"), "")?;
+    let seconds = out.join(format!("seconds{last}"));
+    wait_until("the last reader", &|| seconds.exists())?;
+    std::fs::write(out.join("end"), "")?;
     for job in jobs {
         let output = job.end()?;
-        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let shape = Shape::chosen(NODES as u32, Some(1), Some(1));
-    let of_place = |place: u32| -> anyhow::Result<f64> {
-        let host = shape.at(Shard::new(0), place);
-        Ok(std::fs::read_to_string(out.join(format!("seconds{host}")))?.parse()?)
-    };
-    (0..NODES as u32).map(of_place).collect()
+    Ok(std::fs::read_to_string(seconds)?.parse()?)
 }

@@ -118,7 +118,7 @@ const ROWS: &[Row] = &[
         "GB/s", Nothing, Median),
     row(("hops", "hops"), "1 GiB down a chain of 8 daemons to a client: throughput summed over all hops, against one TLS stream",
         "ratio of speeds", AtLeast(0.7), Median),
-    row(("links", "links"), "256 MiB down a chain of 8 hosts, links of 100 MB/s: throughput at the last against the link",
+    row(("links", "links"), "256 MiB down a chain of 8 hosts to a reader on the last, links of 100 MB/s: throughput against the link",
         "ratio of speeds", AtLeast(0.85), Median),
     row(("connect", "connected"), "512 daemons: from the first start until the root has counted all, over proven connections",
         "s", AtMost(10.0, None), Max),
