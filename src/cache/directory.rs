@@ -229,14 +229,17 @@ impl Directory {
     /// `listing` with the attributes that are known here.
     pub(super) fn told(&self, listing: Arc<Listing>) -> Arc<Listing> {
         let knowledge = self.lock();
-        let is_known = |row: &ListingEntry| row.entry.is_none() && knowledge.entries.contains_key(&row.name);
-        if !listing.iter().any(is_known) {
+        let is_fresh = |entry: &&Arc<Entry>| self.freshness.allows(entry.as_of);
+        let better = |row: &ListingEntry| match row.entry.as_ref().filter(is_fresh) {
+            Some(_) => None,
+            None => knowledge.entries.get(&row.name).map(|known| &known.entry).filter(is_fresh).cloned(),
+        };
+        if !listing.iter().any(|row| better(row).is_some()) {
             return listing;
         }
-        let rows = listing.iter().map(|row| {
-            let known = || knowledge.entries.get(&row.name).map(|row| row.entry.clone());
-            ListingEntry { entry: row.entry.clone().or_else(known), ..row.clone() }
-        });
+        let rows = listing
+            .iter()
+            .map(|row| ListingEntry { entry: better(row).or_else(|| row.entry.clone()), ..row.clone() });
         Arc::new(Listing::new(rows.collect(), listing.settled).dated(listing.as_of))
     }
 
@@ -272,7 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::file::ListingEntry;
+    use crate::file::{Attributes, ListingEntry, Timestamp};
 
     fn listing(names: &[&[u8]], settled: bool) -> Arc<Listing> {
         let entry = |n: &&[u8]| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG, entry: None };
@@ -339,5 +342,52 @@ mod tests {
         assert_eq!(learn(), learn());
         directory.forget(b"c");
         assert_eq!(directory.memory_bytes(), Directory::default().memory_bytes());
+    }
+
+    #[test]
+    fn a_listing_is_told_with_the_attributes_that_are_known_and_not_too_old() {
+        let hour = Duration::from_secs(3600);
+        let entry = |inode, age| {
+            let attributes = Attributes { inode, ..no_attributes() };
+            let as_of = AsOf::told(Instant::now(), age);
+            Arc::new(Entry { attributes, target: None, settled: true, as_of })
+        };
+        let cases = [
+            // in the listing, known by itself, told
+            (None, None, None),
+            (None, Some((1, hour / 2)), Some(1)),
+            (None, Some((1, hour)), None),
+            (Some((2, hour)), Some((1, hour / 2)), Some(1)),
+            (Some((2, hour / 2)), Some((1, hour / 2)), Some(2)),
+        ];
+        for (number, (listed, known, want)) in cases.into_iter().enumerate() {
+            let directory = Directory::new(Freshness::at_most(Some(hour)));
+            if let Some((inode, age)) = known {
+                directory.learn_entry(b"a", &entry(inode, age), FetchedFor::Demand);
+            }
+            let entry = listed.map(|(inode, age)| entry(inode, age));
+            let row = ListingEntry { name: (*b"a").into(), inode: 1, kind: libc::DT_REG, entry };
+            let told = directory.told(Arc::new(Listing::new(vec![row], true)));
+            let inode = told.find(b"a").unwrap().entry.as_ref().map(|entry| entry.attributes.inode);
+            assert_eq!(inode, want, "case {number}");
+        }
+    }
+
+    fn no_attributes() -> Attributes {
+        let time = Timestamp::default();
+        Attributes {
+            inode: 0,
+            mode: libc::S_IFREG,
+            links: 1,
+            uid: 0,
+            gid: 0,
+            device: 0,
+            block_size: 4096,
+            size: 0,
+            blocks: 0,
+            accessed: time,
+            modified: time,
+            changed: time,
+        }
     }
 }

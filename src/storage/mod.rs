@@ -266,4 +266,29 @@ mod tests {
         let block = storage.0.block(&path, version, BlockIndex(0)).unwrap();
         assert_eq!((&**block, block.is_settled()), (&b"content"[..], false));
     }
+
+    #[test]
+    fn a_directory_that_another_took_the_place_of_is_found_again_when_the_way_is_too_old() {
+        for (freshness, want) in [
+            (Freshness::FOR_THE_JOB, 3),
+            (Freshness::at_most(Some(Duration::from_secs(3600))), 3), // not yet
+            (Freshness::at_most(Some(Duration::ZERO)), 5),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let (directory, above) =
+                (root.path().join("directory"), std::fs::File::open(root.path()).unwrap());
+            let make = |content: &str| {
+                std::fs::create_dir(&directory).unwrap();
+                std::fs::write(directory.join("file"), content).unwrap();
+            };
+            let storage = Storage::new(vec![above.into()], freshness, Recorder::private());
+            let path = FilePath::from_relative(ViewId::new(0), b"directory/file");
+            let size = || storage.0.entry(&path).unwrap().attributes.size;
+            make("old");
+            assert_eq!(size(), 3);
+            std::fs::rename(&directory, root.path().join("elsewhere")).unwrap();
+            make("newer");
+            assert_eq!(size(), want, "{freshness:?}");
+        }
+    }
 }
