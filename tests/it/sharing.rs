@@ -41,13 +41,14 @@ pub fn shared(grow: impl FnOnce(&Path)) -> Shared {
 /// Directories of a [`forest`], beside its root.
 const DIRECTORIES: u64 = 40;
 
-/// Some hundred files in directories of every kind, one of them of several stripes.
+/// Some hundred files in directories of every kind, one of them of several stripes. 14 MB in all, so that a cache holds them
+/// that has shrunk because the machine is short of memory (`daemon::pressure`).
 pub fn forest(root: &Path) {
     for i in 0..20 {
         let directory = root.join(format!("directory {i}")).join("inner");
         fs::create_dir_all(&directory).unwrap();
         for j in 0..12 {
-            fs::write(directory.join(format!("file {j}")), pattern(97 << j, i * 100 + j)).unwrap();
+            fs::write(directory.join(format!("file {j}")), pattern(61 << j, i * 100 + j)).unwrap();
             std::os::unix::fs::symlink(format!("file {j}"), directory.join(format!("link {j}"))).unwrap();
         }
     }
