@@ -59,7 +59,7 @@ pub fn spinney_whole(import: &Import, setting: Setting, n_nodes: u32, n_portions
     let workload = Workload::shared(import, &shape, n_portions);
     let machine = |rank| {
         let own = NodeRank::new(rank);
-        Finding::Machine(Box::new(Upstream::new(shape, own, SEED, Duration::ZERO)))
+        Finding::Machine(Box::new(Upstream::new(shape, own, SEED, Duration::ZERO, Duration::ZERO)))
     };
     let nodes = (0..n_nodes).map(|rank| (start(rank, n_nodes), machine(rank))).collect();
     Job::new(&workload, setting, 1.0, nodes).run()

@@ -66,7 +66,9 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     let own_storage = Storage::new(roots, freshness, recorder);
     let storage: Arc<dyn Source> = Arc::new(own_storage.clone());
     let mut neighbours = Neighbours::of(estate, recorder)?;
-    let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
+    let tree = neighbours
+        .as_ref()
+        .map(|neighbours| neighbours.tree(&estate.settings, &estate.ledger, storage.clone()));
     let source = tree.clone().map_or(storage, |tree| Arc::new(tree) as Arc<dyn Source>);
     let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
     let limits = CacheLimits {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::{Freshness, Source};
 use crate::holder::estate::{Estate, Settings};
+use crate::holder::ledger::Ledger;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::tree::{Joining, Shape, Tree};
 use crate::wire::{
@@ -88,7 +90,8 @@ impl Neighbours {
     }
 
     /// Takes the node's place in the trees, above `storage`.
-    pub(super) fn tree(&self, settings: &Settings, storage: Arc<dyn Source>) -> Tree {
+    pub(super) fn tree(&self, settings: &Settings, ledger: &OwnedFd, storage: Arc<dyn Source>) -> Tree {
+        let founded = Ledger::load(ledger).unwrap_or_default();
         Tree::join(Joining {
             shape: self.shape,
             own: self.cluster.own,
@@ -98,6 +101,7 @@ impl Neighbours {
             runtime: self.runtime.handle(),
             freshness: Freshness::at_most(settings.freshness),
             seed: u64::from(std::process::id()),
+            age: Duration::from_micros(founded.elapsed_us()),
             recorder: self.recorder,
         })
     }

@@ -54,6 +54,8 @@ pub struct Joining {
     pub freshness: Freshness,
     /// Decides the jitter.
     pub seed: u64,
+    /// How long ago the node's service was founded.
+    pub age: Duration,
     /// Counts.
     pub recorder: Recorder,
 }
@@ -121,8 +123,9 @@ enum Outcome<T> {
 impl Tree {
     /// Begins to look for the nodes above this one.
     pub fn join(joining: Joining) -> Self {
-        let Joining { shape, own, shared, storage, carrier, runtime, freshness, seed, recorder } = joining;
-        let upstream = Upstream::new(shape, own, seed, Duration::ZERO);
+        let Joining { shape, own, shared, storage, carrier, runtime, freshness, seed, age, recorder } =
+            joining;
+        let upstream = Upstream::new(shape, own, seed, Duration::ZERO, age);
         let links = Links::start(upstream, carrier, runtime, recorder);
         let known =
             |is_shared: &bool| if *is_shared { OnceCell::new() } else { OnceCell::new_with(Some(false)) };

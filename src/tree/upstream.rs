@@ -26,7 +26,8 @@ use crate::cluster::NodeRank;
 /// gone. Three beats, because one late timer must not move a subtree.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long ancestors are waited for that were never heard: 10 s. Launchers start nodes seconds apart.
+/// How long ancestors are waited for that were never heard: 10 s. Launchers start nodes seconds apart. It counts from when the
+/// node's service was founded: a daemon that takes the place of a dead one knows nobody, but the others have started long ago.
 pub const GRACE_UNHEARD: Duration = Duration::from_secs(10);
 
 /// How long ancestors are waited for once one has been heard and all are gone: 1 s. A daemon that died is back in less.
@@ -129,6 +130,8 @@ struct Way {
     ancestors: Box<[NodeRank]>,
     /// An ancestor has been connected at some time.
     heard: bool,
+    /// How long they are waited for if none has been.
+    grace_unheard: Duration,
     /// Since when no ancestor is usable.
     orphan_since: Option<Duration>,
     /// 0: ancestors only.
@@ -144,13 +147,15 @@ enum Target {
 }
 
 impl Upstream {
-    /// The machine of node `own`, which starts `now`. `seed` decides the jitter.
-    pub fn new(shape: Shape, own: NodeRank, seed: u64, now: Duration) -> Self {
+    /// The machine of node `own`, which starts `now`, `age` after the node's service was founded. `seed` decides the jitter.
+    pub fn new(shape: Shape, own: NodeRank, seed: u64, now: Duration, age: Duration) -> Self {
+        let grace_unheard = GRACE_UNHEARD.saturating_sub(age).max(GRACE_LOST);
         let way = |shard| Way {
             shard,
             place: shape.place(shard, own),
             ancestors: ancestors(&shape, shard, own),
             heard: false,
+            grace_unheard,
             orphan_since: None,
             stage: 0,
             stage_since: now,
@@ -255,7 +260,7 @@ impl Way {
         }
         let since = *self.orphan_since.get_or_insert(now);
         if self.stage == 0 {
-            let until = since + if self.heard { GRACE_LOST } else { GRACE_UNHEARD };
+            let until = since + if self.heard { GRACE_LOST } else { self.grace_unheard };
             if now < until {
                 *due = until.min(*due);
                 return None;

@@ -56,6 +56,8 @@ struct Node {
     /// The last moment it could send a heartbeat, if it cannot now.
     stopped: Micros,
     started: Micros,
+    /// When it started first.
+    founded: Option<Micros>,
     /// Its clock: what it showed at its start, and how many of its microseconds pass in a million.
     offset: Micros,
     rate: Micros,
@@ -261,7 +263,9 @@ impl<'a> World<'a> {
         }
         (this.started, this.stopped, this.tick) = (self.now, NEVER, NEVER);
         let clock = this.clock(self.now);
-        this.upstream = Some(Upstream::new(self.scenario.shape, own, self.seed, clock));
+        let age = self.now - *this.founded.get_or_insert(self.now);
+        let age = Duration::from_micros(age);
+        this.upstream = Some(Upstream::new(self.scenario.shape, own, self.seed, clock, age));
         self.act(node);
         (0..self.scenario.things as u8).for_each(|thing| self.pursue(node, thing));
     }
@@ -539,6 +543,7 @@ impl Node {
             hangs_until: 0,
             stopped: NEVER,
             started: 0,
+            founded: None,
             offset: random.below(1_000_000 * SECOND),
             rate: random.between(950_000, 1_050_000),
             tick: NEVER,

@@ -111,6 +111,7 @@ impl Chain {
             freshness: Freshness::FOR_THE_JOB,
             runtime: runtime.handle(),
             seed: 1,
+            age: Duration::ZERO,
             recorder,
         });
         Chain { tree, own, above, carrier, recorder, _runtime: runtime }

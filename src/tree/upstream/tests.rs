@@ -17,7 +17,7 @@ struct Node {
 impl Node {
     fn new(n_nodes: u32, place: u32) -> Self {
         let shape = Shape::chosen(n_nodes, Some(1), Some(4));
-        let upstream = Upstream::new(shape, shape.at(SHARD(), place), 7, Duration::ZERO);
+        let upstream = Upstream::new(shape, shape.at(SHARD(), place), 7, Duration::ZERO, Duration::ZERO);
         Node { shape, upstream, now: Duration::ZERO, connecting: Vec::new() }
     }
 
@@ -182,6 +182,24 @@ fn a_root_that_nobody_reaches_is_tried_rarely_by_those_far_below() {
     assert!(tries(0) <= 10, "{}", tries(0));
 }
 
+#[test]
+fn a_daemon_in_the_place_of_a_dead_one_waits_no_longer_than_for_nodes_that_were_lost() {
+    let shape = Shape::chosen(4, Some(1), Some(1));
+    for (age, storage_by) in [(0, 12_500), (4_000, 8_500), (60_000, 3_500)] {
+        let own = shape.at(SHARD(), 1);
+        let mut upstream = Upstream::new(shape, own, 7, Duration::ZERO, Duration::from_millis(age));
+        let mut now = Duration::ZERO;
+        while upstream.route(SHARD()) != Route::Storage {
+            now = upstream.due().max(now + Duration::from_millis(1));
+            upstream.actions().for_each(drop);
+            upstream.on(Event::ConnectFailed(shape.at(SHARD(), 0)), now);
+            upstream.on(Event::Tick, now);
+        }
+        assert!(now <= Duration::from_millis(storage_by), "after {age} ms it took {now:?}");
+        assert!(now >= GRACE_LOST, "after {age} ms it took {now:?}");
+    }
+}
+
 const NODES: u32 = 100_000;
 
 proptest! {
@@ -192,7 +210,7 @@ proptest! {
     ) {
         let shape = Shape::chosen(n_nodes, Some(shards), Some(fan_out));
         let own = NodeRank::new(rank % n_nodes);
-        let mut upstream = Upstream::new(shape, own, seed, Duration::ZERO);
+        let mut upstream = Upstream::new(shape, own, seed, Duration::ZERO, Duration::ZERO);
         let (mut now, mut known) = (Duration::ZERO, Vec::new());
         for (kind, who, millis) in events {
             known.extend(upstream.actions().filter_map(|action| match action {
