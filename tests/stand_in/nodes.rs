@@ -1,7 +1,8 @@
 //! The files that one mount's kernel knows, each by a descriptor that keeps it alive.
 //!
 //! A node's number is the file's own inode number, so that all mounts show the same. While the kernel
-//! knows a number, the descriptor keeps the file system from giving it to another file.
+//! knows a number, the descriptor keeps the file system from giving it to another file. Mounts share descriptors: eight
+//! that each know a large environment would together need more than a process may have.
 //!
 //! Not here: answering calls (`mount`).
 
@@ -12,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
@@ -84,7 +85,7 @@ impl NodeTable {
         let ino = self.number(&stat);
         let mut known = lock(&self.known);
         let entry = known.entry(ino).or_insert_with(|| Known {
-            node: Arc::new(Node { place, ino }),
+            node: shared(place, &stat, ino),
             lookups: 0,
             found_at: (parent.0, name.to_owned()),
         });
@@ -178,6 +179,22 @@ impl NodeTable {
             flags: 0,
         }
     }
+}
+
+/// By device and inode number.
+type Places = HashMap<(u64, u64), Weak<Node>>;
+
+/// The node of the file that any mount has, or a new one with `place`; all mounts show the same directory.
+fn shared(place: OwnedFd, stat: &Stat, ino: u64) -> Arc<Node> {
+    static ALL: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);
+    let mut all = lock(&ALL);
+    let held = all.entry((stat.st_dev, stat.st_ino)).or_default();
+    if let Some(node) = held.upgrade() {
+        return node;
+    }
+    let node = Arc::new(Node { place, ino });
+    *held = Arc::downgrade(&node);
+    node
 }
 
 impl Node {
