@@ -181,11 +181,12 @@ impl NodeTable {
     }
 }
 
+/// By device and inode number.
+type Places = HashMap<(u64, u64), Weak<Node>>;
+
 /// The node of the file that any mount has, or a new one with `place`; all mounts show the same directory.
 fn shared(place: OwnedFd, stat: &Stat, ino: u64) -> Arc<Node> {
-    /// By device and inode number.
-    type Held = HashMap<(u64, u64), Weak<Node>>;
-    static ALL: LazyLock<Mutex<Held>> = LazyLock::new(Mutex::default);
+    static ALL: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);
     let mut all = lock(&ALL);
     let held = all.entry((stat.st_dev, stat.st_ino)).or_default();
     if let Some(node) = held.upgrade() {
