@@ -9,6 +9,7 @@ mod completions;
 mod cpus;
 mod doctor;
 mod down;
+mod env;
 mod man;
 mod processes;
 mod refresh;
@@ -55,6 +56,7 @@ enum Command {
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
     Doctor(doctor::DoctorArgs),
+    Env(env::EnvArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -71,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Env(args) => env::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
