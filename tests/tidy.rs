@@ -64,7 +64,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("storage", &["file"]),
     ("file", &[]),
     ("profile", &[]),
-    ("environment", &[]),
+    // What a job touched; neither knows the other's business.
+    ("environment", &["profile::recording"]),
 ];
 
 /// What a single file may name beyond the table, and why: file, path, reason.
@@ -660,11 +661,14 @@ fn misused(words: &[&str]) -> std::vec::IntoIter<String> {
     let Some(first) = words.first().filter(|word| word.chars().all(|c| c.is_ascii_lowercase())) else {
         return Vec::new().into_iter();
     };
-    let Some(subcommand) = cli.find_subcommand(first) else {
+    let Some(mut subcommand) = cli.find_subcommand(first) else {
         return vec![format!("subcommand `{first}`")].into_iter();
     };
-    let flags =
-        words[1..].iter().take_while(|word| **word != "--").filter_map(|word| word.strip_prefix("--"));
+    let mut rest = &words[1..];
+    while let Some(inner) = rest.first().and_then(|word| subcommand.find_subcommand(word)) {
+        (subcommand, rest) = (inner, &rest[1..]);
+    }
+    let flags = rest.iter().take_while(|word| **word != "--").filter_map(|word| word.strip_prefix("--"));
     let known = |flag: &&str| {
         ["help", "version"].contains(flag)
             || subcommand.get_arguments().any(|known| known.get_long() == Some(flag))

@@ -11,6 +11,7 @@ mod cpus;
 mod doctor;
 mod down;
 mod durations;
+mod env;
 mod man;
 mod mountless;
 mod processes;
@@ -59,6 +60,7 @@ enum Command {
     Refresh(refresh::RefreshArgs),
     Doctor(doctor::DoctorArgs),
     Addresses(addresses::AddressesArgs),
+    Env(env::EnvArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -76,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Refresh(args) => refresh::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Addresses(args) => addresses::run(&args),
+        Command::Env(args) => env::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

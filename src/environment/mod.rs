@@ -12,11 +12,19 @@
 //! | [`bounds`] | what is never a view |
 //! | [`bytecode`] | modules that every process would compile again |
 //! | [`mounts`] | which file system a path lies on, and whether the network is beneath it |
+//! | [`recorded`] | recordings added up, path by path |
+//! | [`classes`] | what kinds of software the recorded paths belong to |
+//! | [`coverage`] | how much of what there is was used |
+//! | [`check`] | which search paths cost something and bring nothing |
+//! | [`table`] | numbers and tables for people |
 //!
 //! Not here: serving a view. This folder never names the data path.
 
 pub mod bounds;
 pub mod bytecode;
+pub mod check;
+pub mod classes;
+pub mod coverage;
 pub mod find;
 pub mod launcher;
 pub mod look;
@@ -25,10 +33,12 @@ mod named;
 mod program;
 pub mod python;
 mod r;
+pub mod recorded;
 mod search;
 mod shebang;
 mod shim;
 pub mod surroundings;
+pub mod table;
 
 pub use find::{ChosenView, Found, find};
 pub use program::program_in_path;

@@ -3,6 +3,10 @@
 mod actor;
 mod cli;
 mod cluster;
+mod env_check;
+mod env_classify;
+mod env_coverage;
+mod env_scene;
 mod freshness;
 mod gathering;
 mod hosts;

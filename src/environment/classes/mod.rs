@@ -1,0 +1,185 @@
+//! Path classes: what kind of software the recorded paths belong to, and what each kind costs.
+//!
+//! Every recorded path has exactly one class, by the first rule that fits (`rules`). The names of Copper's classes are
+//! kept where its classes say one thing. Beside them stand totals in Copper's own classes, made by its own tests, so
+//! that figures can be compared.
+//!
+//! Invariant: the totals of all classes are the totals of all paths.
+
+mod pattern;
+mod places;
+mod rules;
+mod text;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::recorded::{Recorded, Usage};
+use super::table;
+use places::Places;
+pub use rules::{Rules, RulesError};
+
+/// Version of the layout of `--json`.
+const SCHEMA: u32 = 1;
+
+/// Paths told of each class: enough to see what the class is about.
+const TOP_PATHS: usize = 3;
+
+/// One class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// How many paths.
+    pub paths: u64,
+    /// Their sum.
+    pub usage: Usage,
+    /// The busiest paths.
+    pub top: Vec<(PathBuf, Usage)>,
+}
+
+/// All classes of some recordings.
+#[derive(Debug, Clone)]
+pub struct Classes {
+    /// By calls, the busiest first.
+    pub classes: Vec<Class>,
+    /// The same paths in Copper's classes.
+    pub of_copper: Vec<Class>,
+    /// Everything.
+    pub total: Class,
+    source: String,
+    notes: Vec<String>,
+}
+
+/// Classifies every path of `recorded`.
+pub fn classify(recorded: &Recorded, rules: &Rules) -> Classes {
+    let found = recorded.paths.iter().filter(|(_, usage)| usage.found > 0).map(|(path, _)| path.as_path());
+    let places = Places::of(found);
+    let ours = totals(recorded, |path, usage| rules.class(path, usage, &places));
+    let of_copper = totals(recorded, |path, usage| copper_class(path, usage).to_owned());
+    let total = totals(recorded, |_, _| "total".to_owned()).pop();
+    let none = Class { name: "total".to_owned(), paths: 0, usage: Usage::default(), top: Vec::new() };
+    Classes {
+        classes: ours,
+        of_copper,
+        total: total.unwrap_or(none),
+        source: recorded.source(),
+        notes: recorded.notes(),
+    }
+}
+
+impl Classes {
+    /// What must be known of all numbers.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// For people; at most `rows` classes, 0 for all.
+    pub fn lines(&self, rows: usize) -> Vec<String> {
+        text::lines(self, &self.source, rows)
+    }
+
+    /// One object with everything.
+    pub fn json(&self) -> Value {
+        json!({
+            "schema": SCHEMA,
+            "source": self.source,
+            "is_lower_bound": self.notes.iter().any(|note| note.starts_with("lower bound")),
+            "notes": self.notes,
+            "classes": self.classes.iter().map(class_json).collect::<Vec<_>>(),
+            "copper_classes": self.of_copper.iter().map(class_json).collect::<Vec<_>>(),
+            "total": class_json(&self.total),
+        })
+    }
+
+    /// A record for each class.
+    pub fn csv(&self) -> Vec<String> {
+        let head = "class,paths,calls,found,absent,errors,bytes,nanoseconds".to_owned();
+        let row = |class: &Class| {
+            let usage = &class.usage;
+            let numbers = [
+                class.paths,
+                usage.calls,
+                usage.found,
+                usage.absent,
+                usage.errors,
+                usage.bytes,
+                usage.nanoseconds,
+            ];
+            let fields = [class.name.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
+            table::csv(&fields.collect::<Vec<_>>())
+        };
+        [head].into_iter().chain(self.classes.iter().map(row)).collect()
+    }
+}
+
+fn class_json(class: &Class) -> Value {
+    let mut value = usage_json(&class.usage);
+    value["class"] = json!(class.name);
+    value["paths"] = json!(class.paths);
+    let path_json = |(path, usage): &(PathBuf, Usage)| {
+        let mut value = usage_json(usage);
+        value["path"] = json!(table::plain(path.as_os_str()));
+        value
+    };
+    value["top"] = class.top.iter().map(path_json).collect();
+    value
+}
+
+fn usage_json(usage: &Usage) -> Value {
+    let Usage { calls, found, absent, errors, bytes, nanoseconds, .. } = usage;
+    json!({ "calls": calls, "found": found, "absent": absent, "errors": errors, "bytes": bytes, "nanoseconds": nanoseconds })
+}
+
+fn totals(recorded: &Recorded, class: impl Fn(&Path, &Usage) -> String) -> Vec<Class> {
+    let mut classes: BTreeMap<String, Class> = BTreeMap::new();
+    for (path, usage) in &recorded.paths {
+        let name = class(path, usage);
+        let class = classes.entry(name.clone()).or_insert_with(|| Class {
+            name,
+            paths: 0,
+            usage: Usage::default(),
+            top: Vec::new(),
+        });
+        class.paths += 1;
+        class.usage.add(usage);
+        let place = class.top.partition_point(|(_, other)| other.calls >= usage.calls);
+        if place < TOP_PATHS {
+            class.top.insert(place, (path.clone(), *usage));
+            class.top.truncate(TOP_PATHS);
+        }
+    }
+    let mut classes: Vec<Class> = classes.into_values().collect();
+    classes.sort_by(|one, other| other.usage.calls.cmp(&one.usage.calls).then(one.name.cmp(&other.name)));
+    classes
+}
+
+/// The class of Copper 1.0, by its tests in its order: parts of the whole path as text.
+///
+/// What was never there stands for its category of absences that it remembers.
+fn copper_class(path: &Path, usage: &Usage) -> &'static str {
+    let text = String::from_utf8_lossy(path.as_os_str().as_encoded_bytes());
+    if usage.is_probe() {
+        return match &*text {
+            text if text.contains("python") && text.ends_with(".zip") => "python_zip_probe",
+            text if text.ends_with("/pyvenv.cfg") => "virtual_env_probe",
+            text if text.contains("glibc-hwcaps") => "glibc_hwcaps_probe",
+            text if text.contains(".so") => "missing_shared_library_probe",
+            _ => "negative_probe_path",
+        };
+    }
+    const PARTS: [(&str, &str); 6] = [
+        ("/site-packages/torch/lib/", "torch_native_library"),
+        ("/site-packages/torch", "torch_python_package"),
+        ("/site-packages", "python_site_packages"),
+        ("/lib/python", "python_stdlib"),
+        ("/bin/", "environment_bin"),
+        (".so", "shared_library"),
+    ];
+    PARTS.iter().find(|(part, _)| text.contains(part)).map_or("environment_prefix", |(_, class)| class)
+}
+
+#[cfg(test)]
+mod tests;
