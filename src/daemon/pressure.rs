@@ -265,6 +265,6 @@ mod tests {
 
     #[test]
     fn a_file_that_takes_no_trigger_is_none() {
-        assert!(Trigger::of(Path::new("/proc/version")).is_err());
+        assert!(Trigger::of(Path::new("/proc/version"), true).is_err());
     }
 }
