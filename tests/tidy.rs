@@ -32,7 +32,10 @@ const FORBIDDEN_NAMES: &[&str] =
 /// (`profile::recorder`). The same table is in words in ARCHITECTURE.md.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
-    ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "services"]),
+    (
+        "cli",
+        &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "profile", "services"],
+    ),
     ("services", &["enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),
@@ -50,6 +53,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "file",
             "fuse",
             "holder",
+            "profile",
             "storage",
             "tree",
             "view",
@@ -663,6 +667,9 @@ fn misused(words: &[&str]) -> std::vec::IntoIter<String> {
     let Some(subcommand) = cli.find_subcommand(first) else {
         return vec![format!("subcommand `{first}`")].into_iter();
     };
+    // A subcommand may have some of its own.
+    let inner = words.get(1).and_then(|word| subcommand.find_subcommand(word));
+    let subcommand = inner.unwrap_or(subcommand);
     let flags =
         words[1..].iter().take_while(|word| **word != "--").filter_map(|word| word.strip_prefix("--"));
     let known = |flag: &&str| {

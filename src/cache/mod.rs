@@ -156,6 +156,11 @@ fn cached<T: Send + 'static>(value: T) -> Fetch<T> {
     ready(Ok(Answer { value, origin: Origin::Cache }))
 }
 
+/// This node knows that there is no such name.
+fn absent<T: Send + 'static>(proven: bool) -> Fetch<T> {
+    ready(Err(FetchError::Absent { proven, origin: Origin::Cache }))
+}
+
 impl Source for Cache {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
         if self.0.passes_through() {
@@ -173,7 +178,7 @@ impl Source for Cache {
                 }
                 cached(entry)
             }
-            Known::Absent { proven } => ready(Err(FetchError::Absent { proven })),
+            Known::Absent { proven } => absent(proven),
             Known::Nothing => {
                 tracing::debug!(%path, ?urgency, "asks for a name");
                 self.0.fetch_entry(path, parent, directory, urgency, None)
@@ -358,7 +363,7 @@ impl Inner {
             if let (Some((_, name)), None) = (path.split(), stale) {
                 match directory.known(name, FetchedFor::Demand) {
                     Known::Entry(entry, _) => return cached(entry),
-                    Known::Absent { proven } => return ready(Err(FetchError::Absent { proven })),
+                    Known::Absent { proven } => return absent(proven),
                     Known::Nothing => {}
                 }
             }
@@ -414,11 +419,11 @@ impl Inner {
                 }
                 Ok(answer)
             }
-            Err(FetchError::Absent { .. }) => {
+            Err(FetchError::Absent { origin, .. }) => {
                 let proven = directory.proves_absences(self.known(parent).is_some());
                 let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
                 directory.learn_absence(name, until);
-                Err(FetchError::Absent { proven })
+                Err(FetchError::Absent { proven, origin })
             }
             Err(error) => Err(error),
         }

@@ -54,7 +54,7 @@ impl Source for Shelf {
             None => attributes(libc::S_IFDIR | 0o755, 0),
             Some((_, name)) => match self.files.lock().unwrap().get(str::from_utf8(name).unwrap()) {
                 Some(size) => attributes(libc::S_IFREG | 0o644, *size),
-                None => return ready(Err(FetchError::Absent { proven: false })),
+                None => return ready(Err(FetchError::Absent { proven: false, origin: Origin::Storage })),
             },
         };
         told(Arc::new(Entry { attributes, target: None, settled: true }))

@@ -11,6 +11,7 @@ mod doctor;
 mod down;
 mod man;
 mod processes;
+mod profile;
 mod refresh;
 mod run;
 mod service;
@@ -54,6 +55,7 @@ enum Command {
     Down(down::DownArgs),
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
+    Profile(profile::ProfileArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -70,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
+        Command::Profile(args) => profile::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use crate::cluster::named::Wishes;
 use crate::holder::estate::WayIn;
+use crate::profile::recorder::event::Profiling;
 use election::{Elected, ElectionError, NAMES_MAX};
 use failure::Failure;
 use found::Founded;
@@ -78,6 +79,10 @@ pub struct Request {
     pub talk: Talk,
     /// `--report`, absolute.
     pub report: Option<PathBuf>,
+    /// `--profile`, `--observe`, `--snapshot-every`.
+    pub profiling: Profiling,
+    /// `--report`, also where a launcher writes the report.
+    pub recordings: Option<PathBuf>,
     /// `--record-args`.
     pub record_args: bool,
     /// `--log`, absolute.

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use super::Origin;
+
 /// Why a question about storage got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchError {
@@ -14,6 +16,8 @@ pub enum FetchError {
     Absent {
         /// Proven by a complete listing: it stays so within the job. Otherwise believed for a time only.
         proven: bool,
+        /// Who told that.
+        origin: Origin,
     },
     /// Storage answered with another error. Passed on unchanged, never cached.
     #[error("storage failed with errno {errno}")]
@@ -40,7 +44,7 @@ impl FetchError {
     /// What an error of a storage call means.
     pub fn of_storage(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ENOENT) => FetchError::Absent { proven: false },
+            Some(libc::ENOENT) => FetchError::Absent { proven: false, origin: Origin::Storage },
             Some(errno) => FetchError::Storage { errno },
             None => FetchError::Storage { errno: libc::EIO },
         }

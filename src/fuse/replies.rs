@@ -55,6 +55,11 @@ fn attr(a: &Attributes) -> Attr {
     }
 }
 
+/// How long attributes hold: a node stands for one version, whose attributes do not change.
+fn attributes_last(channel: &Channel) -> u64 {
+    if channel.sees_everything() { 0 } else { FOR_THE_JOB.as_secs() }
+}
+
 fn entry(shown: &Shown) -> EntryOut {
     let valid = duration(shown.lasting);
     EntryOut {
@@ -62,7 +67,6 @@ fn entry(shown: &Shown) -> EntryOut {
         generation: 0,
         entry_valid: valid.as_secs(),
         entry_valid_ns: valid.subsec_nanos(),
-        // The node stands for one version, whose attributes do not change.
         attr_valid: FOR_THE_JOB.as_secs(),
         attr_valid_ns: 0,
         attr: attr(&shown.attributes),
@@ -72,7 +76,11 @@ fn entry(shown: &Shown) -> EntryOut {
 impl Sendable for Looked {
     fn send(&self, channel: &Channel, unique: u64) -> bool {
         let out = match self {
+            Looked::Found(shown) if channel.sees_everything() => {
+                EntryOut { entry_valid: 0, entry_valid_ns: 0, attr_valid: 0, ..entry(shown) }
+            }
             Looked::Found(shown) => entry(shown),
+            Looked::Absent(_) if channel.sees_everything() => return channel.refuse(unique, libc::ENOENT),
             // Node 0 with a timeout is an absence that may be remembered.
             Looked::Absent(Lasting::NotAtAll) => return channel.refuse(unique, libc::ENOENT),
             Looked::Absent(lasting) => {
@@ -93,7 +101,7 @@ impl Sendable for Looked {
 
 impl Sendable for Attributes {
     fn send(&self, channel: &Channel, unique: u64) -> bool {
-        let out = AttrOut { attr_valid: FOR_THE_JOB.as_secs(), attr: attr(self), ..AttrOut::default() };
+        let out = AttrOut { attr_valid: attributes_last(channel), attr: attr(self), ..AttrOut::default() };
         channel.answer(unique, &[IoSlice::new(out.as_bytes())])
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{LISTING_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::file::{
-    Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Timestamp,
+    Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Origin, Timestamp,
 };
 
 /// Bytes that are not what they should be.
@@ -95,7 +95,7 @@ pub fn decode_usage(bytes: &[u8]) -> Result<FileSystemUsage, Malformed> {
 /// What storage said, in bytes.
 pub fn encode_error(error: &FetchError) -> Vec<u8> {
     encode(&match error {
-        FetchError::Absent { proven } => WireError::Absent { proven: *proven },
+        FetchError::Absent { proven, .. } => WireError::Absent { proven: *proven },
         FetchError::Storage { errno } => WireError::Storage { errno: *errno },
         FetchError::Stale => WireError::Stale,
         FetchError::NotListed { errno } => WireError::NotListed { errno: *errno },
@@ -110,7 +110,7 @@ pub fn encode_error(error: &FetchError) -> Vec<u8> {
 pub fn decode_error(bytes: &[u8]) -> Result<FetchError, Malformed> {
     let known = |errno: i32| if (1..4096).contains(&errno) { Ok(errno) } else { Err(Malformed) };
     Ok(match decode(bytes)? {
-        WireError::Absent { proven } => FetchError::Absent { proven },
+        WireError::Absent { proven } => FetchError::Absent { proven, origin: Origin::Parent },
         // ENOENT has a variant of its own, which says how long it holds.
         WireError::Storage { errno: libc::ENOENT } => return Err(Malformed),
         WireError::Storage { errno } => FetchError::Storage { errno: known(errno)? },

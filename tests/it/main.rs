@@ -10,6 +10,7 @@ mod named_hosts;
 mod node_faults;
 mod nodes;
 mod processes;
+mod profile;
 mod refresh;
 mod scene;
 mod semantics;

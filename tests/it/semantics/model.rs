@@ -88,7 +88,10 @@ fn told<T: Send + 'static>(value: Option<T>, otherwise: FetchError) -> Fetch<T> 
 
 impl Source for Model {
     fn entry(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Entry>> {
-        told(self.entry_at(path.relative()).map(Arc::new), FetchError::Absent { proven: true })
+        told(
+            self.entry_at(path.relative()).map(Arc::new),
+            FetchError::Absent { proven: true, origin: Origin::Storage },
+        )
     }
 
     fn listing(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Listing>> {
