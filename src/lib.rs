@@ -19,7 +19,7 @@
 //! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
-//! | [`profile`] | counting |
+//! | [`profile`] | counting, recordings of runs, what they say |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
 pub mod cache;

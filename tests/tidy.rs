@@ -32,7 +32,10 @@ const FORBIDDEN_NAMES: &[&str] =
 /// (`profile::recorder`). The same table is in words in ARCHITECTURE.md.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
-    ("cli", &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "services"]),
+    (
+        "cli",
+        &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "profile", "services"],
+    ),
     ("services", &["cluster", "enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),
@@ -50,6 +53,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "file",
             "fuse",
             "holder",
+            "profile",
             "storage",
             "tree",
             "view",
@@ -65,7 +69,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("file", &[]),
     ("profile", &[]),
     // What a job touched; neither knows the other's business.
-    ("environment", &["profile::recording"]),
+    ("environment", &[]),
 ];
 
 /// What a single file may name beyond the table, and why: file, path, reason.

@@ -30,7 +30,7 @@ pub use self::refreshes::RefreshId;
 use self::refreshes::Refreshes;
 use self::sequence::Sequences;
 use crate::file::{
-    Answer, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
+    Answer, AsOf, BLOCK_BYTES, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FilePath,
     FileSystemUsage, Freshness, Listing, Origin, Passing, SmallFile, Source, Urgency, Version, ViewId, ready,
 };
 use crate::profile::recorder::{Counter, Recorder};
@@ -168,6 +168,11 @@ fn cached<T: Send + 'static>(value: T) -> Fetch<T> {
     ready(Ok(Answer { value, origin: Origin::Cache }))
 }
 
+/// This node knows that there is no such name.
+fn absent<T: Send + 'static>(proven: bool, as_of: AsOf) -> Fetch<T> {
+    ready(Err(FetchError::Absent { proven, as_of, origin: Origin::Cache }))
+}
+
 impl Source for Cache {
     fn entry(&self, path: &FilePath, urgency: Urgency) -> Fetch<Arc<Entry>> {
         if self.0.passes_through() {
@@ -185,7 +190,7 @@ impl Source for Cache {
                 }
                 cached(entry)
             }
-            Known::Absent { proven, as_of } => ready(Err(FetchError::Absent { proven, as_of })),
+            Known::Absent { proven, as_of } => absent(proven, as_of),
             Known::Nothing => {
                 tracing::debug!(%path, ?urgency, "asks for a name");
                 self.0.fetch_entry(path, parent, directory, urgency, None)
@@ -369,9 +374,7 @@ impl Inner {
             if let (Some((_, name)), None) = (path.split(), stale) {
                 match directory.known(name, FetchedFor::Demand) {
                     Known::Entry(entry, _) => return cached(entry),
-                    Known::Absent { proven, as_of } => {
-                        return ready(Err(FetchError::Absent { proven, as_of }));
-                    }
+                    Known::Absent { proven, as_of } => return absent(proven, as_of),
                     Known::Nothing => {}
                 }
             }
@@ -427,11 +430,11 @@ impl Inner {
                 }
                 Ok(answer)
             }
-            Err(FetchError::Absent { as_of, .. }) => {
+            Err(FetchError::Absent { as_of, origin, .. }) => {
                 let proven = directory.proves_absences(self.known(parent).is_some());
                 let until = (!proven).then(|| Instant::now() + self.limits.absence_ttl);
                 directory.learn_absence(name, until, as_of);
-                Err(FetchError::Absent { proven, as_of })
+                Err(FetchError::Absent { proven, as_of, origin })
             }
             Err(error) => Err(error),
         }

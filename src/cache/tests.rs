@@ -68,7 +68,10 @@ impl Source for Shelf {
             None => attributes(libc::S_IFDIR | 0o755, 0),
             Some((_, name)) => match self.files.lock().unwrap().get(str::from_utf8(name).unwrap()) {
                 Some(size) => attributes(libc::S_IFREG | 0o644, *size),
-                None => return ready(Err(FetchError::Absent { proven: false, as_of: self.as_of() })),
+                None => {
+                    let (proven, as_of, origin) = (false, self.as_of(), Origin::Storage);
+                    return ready(Err(FetchError::Absent { proven, as_of, origin }));
+                }
             },
         };
         told(Arc::new(Entry { attributes, target: None, settled: true, as_of: self.as_of() }))

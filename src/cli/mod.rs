@@ -15,6 +15,7 @@ mod env;
 mod man;
 mod mountless;
 mod processes;
+mod profile;
 mod refresh;
 mod run;
 mod service;
@@ -58,6 +59,7 @@ enum Command {
     Down(down::DownArgs),
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
+    Profile(profile::ProfileArgs),
     Doctor(doctor::DoctorArgs),
     Addresses(addresses::AddressesArgs),
     Env(env::EnvArgs),
@@ -76,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
+        Command::Profile(args) => profile::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Addresses(args) => addresses::run(&args),
         Command::Env(args) => env::run(args),

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
 
 use super::cpus::Cpus;
 use crate::cluster::named::Wishes;
 use crate::enter::Request;
 use crate::enter::talk::Talk;
 use crate::launch;
+use crate::profile::recorder::event::{Mode, Profiling};
+
+/// Rows of `--profile top=N` at most: 10,000. More is `full`.
+const TOP_MAX: u32 = 10_000;
 
 /// What a service is to be like.
 #[derive(Debug, Args)]
@@ -87,6 +92,19 @@ pub struct ServiceArgs {
     /// Write DIR/run.json about this run
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     report: Option<PathBuf>,
+    /// What to record of the run: nothing, figures, the N paths asked for most, or every path
+    ///
+    /// `off`, `aggregate`, `top=N` or `full`. The recording is written to the directory of --report; see
+    /// `spinney profile`. With `full` the kernel remembers nothing, so that every access is seen, and the run is slower;
+    /// otherwise it remembers what it was told once, and the counts of paths are a lower bound.
+    #[arg(long, value_name = "MODE", value_parser = mode, default_value = "off", help_heading = "Profile")]
+    profile: Mode,
+    /// Have every access seen also with less than --profile full
+    #[arg(long, help_heading = "Profile")]
+    observe: bool,
+    /// Write what is recorded so far each time, such as 30s, not only at the end
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "report", help_heading = "Profile")]
+    snapshot_every: Option<Duration>,
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     quiet: bool,
@@ -113,6 +131,11 @@ enum LogLevel {
 impl ServiceArgs {
     /// What these flags ask for; the rest is as `spinney run` has it without any.
     pub fn request(self) -> Request {
+        let report = self.report.map(absolute);
+        if report.is_none() && self.profile != Mode::Off {
+            let message = "--profile needs --report DIR, where the recording is written";
+            super::Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+        }
         Request {
             command: Vec::new(),
             views: self.views,
@@ -126,7 +149,13 @@ impl ServiceArgs {
                 (_, true) => Talk::Verbose,
                 _ => Talk::Normal,
             },
-            report: self.report.map(absolute),
+            recordings: report.clone(),
+            report,
+            profiling: Profiling {
+                mode: self.profile,
+                observe: self.observe || self.profile == Mode::Full,
+                snapshot_every: self.snapshot_every.filter(|_| self.profile != Mode::Off),
+            },
             record_args: false,
             log: self.log.map(absolute),
             log_level: format!("{:?}", self.log_level).to_lowercase(),
@@ -141,6 +170,20 @@ impl ServiceArgs {
             keep: None,
             masked: masked(),
         }
+    }
+}
+
+/// `off`, `aggregate`, `top=N` or `full`.
+fn mode(text: &str) -> Result<Mode, String> {
+    let top = |n: &str| n.parse().ok().filter(|n| (1..=TOP_MAX).contains(n)).map(Mode::Top);
+    match text {
+        "off" => Ok(Mode::Off),
+        "aggregate" => Ok(Mode::Aggregate),
+        "full" => Ok(Mode::Full),
+        _ => text
+            .strip_prefix("top=")
+            .and_then(top)
+            .ok_or_else(|| format!("not `off`, `aggregate`, `full` or `top=N` with N up to {TOP_MAX}")),
     }
 }
 

@@ -14,6 +14,7 @@ use super::gathering::Gathering;
 use super::line::Line;
 use super::orders::{Insistence, Order, Others};
 use super::record::Record;
+use super::recording::{Recordings, Tag};
 use super::refresh::Refresher;
 use super::{bytecode, report, status};
 use crate::cache::Cache;
@@ -29,6 +30,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// How long a node may take to hear that it is to end: 5 s. One that cannot be reached is named.
 const DOWN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a node may take to write a snapshot: 20 s. One that cannot be reached, or whose storage hangs, is named.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(20);
+
 /// What the answers are made of.
 pub(super) struct Asked {
     pub(super) settings: Settings,
@@ -42,6 +46,8 @@ pub(super) struct Asked {
     /// `None`: the node is alone.
     pub(super) others: Option<Others>,
     pub(super) line: Line,
+    /// `None`: nothing is recorded.
+    pub(super) recordings: Option<Recordings>,
     /// `None`: no other node, or all are on this machine.
     pub(super) gathering: Option<Gathering>,
 }
@@ -50,18 +56,21 @@ impl Asked {
     /// The last task has left: the report is written, or this node's part of it is on its way.
     pub(super) fn report(&self, outcome: RunOutcome) -> FromDaemon {
         let settings = &self.settings;
+        let recorded =
+            self.recordings.as_ref().map_or(Ok(()), |recordings| recordings.write(Tag::PreDestroy));
+        let unrecorded = recorded.err().map(|error| format!("{error:#}"));
         let mut record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome).ended();
         let apart = self.tree.iter().flat_map(Tree::views_apart);
         record.views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
         let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
         if settings.hand_up_record {
-            return FromDaemon::Reported { error: None, record: record.to_json(), uncompiled };
+            return FromDaemon::Reported { error: unrecorded, record: record.to_json(), uncompiled };
         }
         let written = match &self.gathering {
             Some(gathering) => gathering.finish(&record),
             None => report::write_own(settings, record),
         };
-        let error = written.err().map(|error| format!("{error:#}"));
+        let error = written.err().map(|error| format!("{error:#}")).or(unrecorded);
         FromDaemon::Reported { error, record: None, uncompiled }
     }
 
@@ -72,7 +81,12 @@ impl Asked {
     pub(super) fn answer(&self, wish: Wish) -> io::Result<OwnedFd> {
         let answer = match wish {
             Wish::Status => status::of(self),
+            Wish::Snapshot => self.snapshot(Tag::OnDemand),
             Wish::Refresh { paths } => {
+                if self.recordings.is_some() {
+                    // What it says of caches is about the time before. Whoever is missing there refreshes all the same.
+                    let _ = self.snapshot(Tag::PreReset);
+                }
                 self.refresher.refresh(&self.settings.views, self.others.as_ref(), &paths)
             }
             Wish::Ready { within_ms } => self.ready(Duration::from_millis(within_ms)),
@@ -99,6 +113,23 @@ impl Asked {
             missed.push(others.own);
         }
         json!({ "missed_nodes": missed, "n_nodes": self.n_nodes() })
+    }
+
+    /// Has all nodes write what they have recorded.
+    fn snapshot(&self, tag: Tag) -> Value {
+        let others = self.others.iter();
+        let missed =
+            others.flat_map(|others| others.tell(&Order::Snapshot(tag), SNAPSHOT_MAX, Insistence::Once));
+        let missed: Vec<NodeRank> = missed.collect();
+        let own = self.recordings.as_ref().map(|recordings| recordings.write(tag));
+        let error = own.and_then(Result::err).map(|error| format!("{error:#}"));
+        let directory = self.settings.recordings.as_ref().filter(|_| self.recordings.is_some());
+        json!({
+            "missed_nodes": missed,
+            "n_nodes": self.n_nodes(),
+            "directory": directory.map(|directory| report::text_of(directory)),
+            "error": error,
+        })
     }
 
     fn down(&self, everywhere: bool) -> Value {

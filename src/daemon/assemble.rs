@@ -24,10 +24,11 @@ use super::line::Line;
 use super::memory;
 use super::neighbours::Neighbours;
 use super::orders::Obeying;
+use super::recording::Recordings;
 use super::refresh::Refresher;
 use crate::cache::{Cache, CacheLimits};
 use crate::file::{Changes, Freshness, Source, ViewId};
-use crate::fuse::{Masked, Serving, Session};
+use crate::fuse::{KernelMemory, Masked, Serving, Session};
 use crate::holder::estate::{Connection, Estate, Settings, WayIn};
 use crate::holder::failed::cannot;
 use crate::profile::recorder::Recorder;
@@ -87,7 +88,8 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     }
     let refresher = Refresher { storage: own_storage, tree: tree.clone(), cache: cache.clone(), kernels };
     if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
-        let obeying = Obeying { refresher: refresher.clone(), tree: tree.clone(), line };
+        let recordings = Recordings::of(&estate.settings, recorder);
+        let obeying = Obeying { refresher: refresher.clone(), tree: tree.clone(), line, recordings };
         neighbours.serve(estate, &cache, obeying)?;
     }
     Ok(Assembled { sessions, cache, tree, refresher, neighbours })
@@ -117,6 +119,7 @@ fn serve(
         view: view.clone(),
         freshness,
         masked: masked(&estate.settings),
+        memory: if estate.settings.profiling.observe { KernelMemory::Off } else { KernelMemory::Allowed },
         workers: std::thread::available_parallelism()
             .map_or(WORKERS_MIN, |n| n.get() + 1)
             .clamp(WORKERS_MIN, WORKERS_MAX),

@@ -19,6 +19,7 @@ mod neighbours;
 mod orders;
 mod pressure;
 pub mod record;
+pub mod recording;
 mod refresh;
 pub mod report;
 mod status;
@@ -36,7 +37,10 @@ use crate::holder::estate::{Estate, Settings};
 use crate::holder::failed::{Failed, cannot};
 use crate::holder::messages::{FromDaemon, RunOutcome};
 use crate::profile::recorder::Recorder;
+use crate::profile::recorder::event::Mode;
+use crate::profile::recorder::events::Events;
 use record::Record;
+use recording::Recordings;
 
 /// Serves until the kernel has ended every connection; without one (`launch::mountless`) until the holder is gone.
 pub fn run(estate: Estate) -> ExitCode {
@@ -55,7 +59,7 @@ pub fn run(estate: Estate) -> ExitCode {
 }
 
 fn serve(estate: Estate) -> io::Result<()> {
-    let recorder = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
+    let recorder = recorder(&estate)?;
     let line = Line::new(&estate.peer)?;
     let Assembled { sessions, cache, tree, refresher, neighbours } =
         assemble::assemble(&estate, line.clone(), recorder)?;
@@ -64,6 +68,8 @@ fn serve(estate: Estate) -> io::Result<()> {
     let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
     idle::watch(&estate.settings, recorder, ledger.try_clone()?, line.clone());
+    let recordings = Recordings::of(&estate.settings, recorder);
+    recordings.as_ref().map_or(Ok(()), Recordings::begin_snapshots)?;
     let asked = Asked {
         settings: estate.settings.clone(),
         ledger,
@@ -74,6 +80,7 @@ fn serve(estate: Estate) -> io::Result<()> {
         refresher,
         others,
         line: line.clone(),
+        recordings,
     };
     let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
     if sessions.is_empty() {
@@ -86,6 +93,14 @@ fn serve(estate: Estate) -> io::Result<()> {
     }
     control.end();
     Ok(())
+}
+
+fn recorder(estate: &Estate) -> io::Result<Recorder> {
+    let counters = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
+    match estate.settings.profiling.mode {
+        Mode::Off => Ok(counters),
+        mode => Ok(counters.with(Events::shared(&estate.events, mode).map_err(cannot("map the record"))?)),
+    }
 }
 
 /// Writes the report of a run that had no service, if its settings ask for one.

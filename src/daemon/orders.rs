@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::line::Line;
+use super::recording::{Recordings, Tag};
 use super::refresh::{self, Refresher};
 use crate::cluster::NodeRank;
 use crate::tree::Tree;
@@ -29,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) enum Order {
     /// One step of forgetting.
     Refresh(refresh::Order),
+    /// Write what is recorded so far.
+    Snapshot(Tag),
     /// Say whether the node above is connected in each tree.
     AreYouReady,
     /// End with the last task.
@@ -41,6 +44,8 @@ pub(super) struct Obeying {
     pub(super) refresher: Refresher,
     pub(super) tree: Tree,
     pub(super) line: Line,
+    /// `None`: nothing is recorded.
+    pub(super) recordings: Option<Recordings>,
 }
 
 impl Obeying {
@@ -49,6 +54,9 @@ impl Obeying {
         match serde_json::from_slice(order) {
             Ok(Order::Refresh(order)) => self.refresher.obey(&order),
             Ok(Order::AreYouReady) => self.tree.state().is_connected(),
+            Ok(Order::Snapshot(tag)) => {
+                self.recordings.as_ref().is_none_or(|recordings| recordings.write(tag).is_ok())
+            }
             Ok(Order::GoDown) => {
                 self.line.go_down();
                 true

@@ -178,7 +178,7 @@ pub(super) fn text_of(path: &Path) -> String {
     String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned()
 }
 
-fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
+pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {

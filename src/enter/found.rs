@@ -35,6 +35,7 @@ use crate::holder::ledger::Ledger;
 use crate::holder::messages::ToHolder;
 use crate::holder::succession;
 use crate::profile::recorder::Recorder;
+use crate::profile::recorder::events::Events;
 
 /// Seconds an absence is believed that no listing proves: 1, what libfuse gives entries by default.
 const ABSENCE_TTL_SECONDS: f64 = 1.0;
@@ -211,6 +212,8 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         linger: request.keep.and_then(|keep| keep.linger),
         hand_up_record: plan.hands_up_record(),
         report: request.report.clone(),
+        recordings: request.recordings.clone(),
+        profiling: request.profiling.clone(),
         command: if request.keep.is_some() { vec![UP.to_owned()] } else { as_text(&command.words) },
         record_args: request.record_args,
         masked: request.masked.clone(),
@@ -295,6 +298,9 @@ impl Attempt<'_> {
     fn start_holder(&self, founder: &Channel) -> io::Result<Child> {
         let counters = rustix::fs::memfd_create("spinney-counters", MemfdFlags::CLOEXEC)?;
         File::from(counters.try_clone()?).set_len(Recorder::SHARED_BYTES)?;
+        let events = rustix::fs::memfd_create("spinney-events", MemfdFlags::CLOEXEC)?;
+        let mode = self.plan.request.profiling.mode;
+        File::from(events.try_clone()?).set_len(Events::shared_bytes(mode))?;
         let ledger = Ledger::memory()?;
         let number = |fd: &dyn AsFd| fd.as_fd().as_raw_fd();
         succession::start_first_holder(&Manifest {
@@ -302,6 +308,7 @@ impl Attempt<'_> {
             roots: self.views.iter().map(|chosen| number(&chosen.view.root)).collect(),
             connections: Vec::new(),
             counters: number(&counters),
+            events: number(&events),
             ledger: number(&ledger),
             listener: number(self.listener),
             node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),

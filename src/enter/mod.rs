@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use crate::cluster::named::Wishes;
 use crate::holder::estate::WayIn;
+use crate::profile::recorder::event::Profiling;
 use election::{Elected, ElectionError, NAMES_MAX};
 use failure::Failure;
 use found::Founded;
@@ -80,6 +81,10 @@ pub struct Request {
     pub talk: Talk,
     /// `--report`, absolute.
     pub report: Option<PathBuf>,
+    /// `--profile`, `--observe`, `--snapshot-every`.
+    pub profiling: Profiling,
+    /// `--report`, also where a launcher writes the report.
+    pub recordings: Option<PathBuf>,
     /// `--record-args`.
     pub record_args: bool,
     /// `--log`, absolute.
@@ -178,6 +183,9 @@ fn carry_out(plan: &Plan) -> Result<Outcome, Failure> {
 /// Joins the service that is kept for the allocation, if there is one and it is what is wanted.
 fn join_kept(plan: &Plan) -> Result<Option<Box<Tenancy>>, Failure> {
     let (None, None) = (plan.request.keep, plan.request.way) else { return Ok(None) };
+    if plan.request.profiling != Profiling::OFF {
+        return Ok(None); // what others do in a service would be in its recording
+    }
     let Ok(channel) = election::reconnect(&plan.kept_name, plan.caller.uid) else { return Ok(None) };
     let talk = plan.request.talk;
     match join::join(plan, plan.kept_name.clone(), channel, Some(plan.wanted()))? {

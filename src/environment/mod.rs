@@ -34,6 +34,7 @@ mod program;
 pub mod python;
 mod r;
 pub mod recorded;
+pub mod recording;
 mod search;
 mod shebang;
 mod shim;

@@ -3,13 +3,13 @@
 //! Counts are honest about what they are: [`Recorded::notes`] says when they are a lower bound, and why. Every report
 //! over recordings prints these notes.
 //!
-//! Not here: the format of a recording (`profile::recording`), what paths mean (`classes`, `coverage`, `check`).
+//! Not here: the format of a recording (`recording`), what paths mean (`classes`, `coverage`, `check`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::table::counted;
-use crate::profile::recording::{self, Header, Mode, Operation, Outcome, Row};
+use super::recording::{self, Header, Mode, Operation, Outcome, Row};
 
 /// What was asked of one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

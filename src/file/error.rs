@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::AsOf;
+use super::{AsOf, Origin};
 
 /// Why a question about storage got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -18,6 +18,8 @@ pub enum FetchError {
         proven: bool,
         /// When storage told it.
         as_of: AsOf,
+        /// Who told that.
+        origin: Origin,
     },
     /// Storage answered with another error. Passed on unchanged, never cached.
     #[error("storage failed with errno {errno}")]
@@ -44,7 +46,9 @@ impl FetchError {
     /// What an error of a storage call means.
     pub fn of_storage(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ENOENT) => FetchError::Absent { proven: false, as_of: AsOf::now() },
+            Some(libc::ENOENT) => {
+                FetchError::Absent { proven: false, as_of: AsOf::now(), origin: Origin::Storage }
+            }
             Some(errno) => FetchError::Storage { errno },
             None => FetchError::Storage { errno: libc::EIO },
         }
@@ -53,8 +57,8 @@ impl FetchError {
     /// The same; if it is an absence, as old as `as_of` if that is older.
     pub fn dated(self, as_of: AsOf) -> Self {
         match self {
-            FetchError::Absent { proven, as_of: told } => {
-                FetchError::Absent { proven, as_of: told.older(as_of) }
+            FetchError::Absent { proven, as_of: told, origin } => {
+                FetchError::Absent { proven, as_of: told.older(as_of), origin }
             }
             other => other,
         }

@@ -10,13 +10,15 @@ use std::sync::{Arc, RwLock};
 
 use super::{Block, BlockIndex, Entry, FetchError, FilePath, Listing, Passing, Version, ViewId};
 
-/// Who gave an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who gave an answer, the nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// This node already knew.
     Cache,
-    /// Another node.
+    /// Another node, which may have asked others.
     Parent,
+    /// The node that asks storage for all others.
+    Root,
     /// The shared file system.
     Storage,
 }

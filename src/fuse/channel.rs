@@ -18,7 +18,19 @@ use crate::view::{Content, NodeId};
 /// One FUSE connection. Cloning shares the descriptor; there is no `clone_fd`, since the kernel aborts the
 /// requests of a clone that is closed.
 #[derive(Clone)]
-pub(super) struct Channel(Arc<OwnedFd>);
+pub(super) struct Channel {
+    device: Arc<OwnedFd>,
+    memory: KernelMemory,
+}
+
+/// Whether the kernel may remember what it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelMemory {
+    /// For the whole job: most questions then never reach the daemon.
+    Allowed,
+    /// Not at all, so that every question is seen.
+    Off,
+}
 
 /// What a read from the kernel brought.
 pub(super) enum Received {
@@ -31,13 +43,18 @@ pub(super) enum Received {
 }
 
 impl Channel {
-    pub(super) fn new(descriptor: OwnedFd) -> Self {
-        Channel(Arc::new(descriptor))
+    pub(super) fn new(descriptor: OwnedFd, memory: KernelMemory) -> Self {
+        Channel { device: Arc::new(descriptor), memory }
+    }
+
+    /// Whether every question is to reach the daemon.
+    pub(super) fn sees_everything(&self) -> bool {
+        self.memory == KernelMemory::Off
     }
 
     /// Waits for a request. `into` must hold `FUSE_MIN_READ_BUFFER` bytes.
     pub(super) fn receive(&self, into: &mut [u8]) -> Received {
-        match rustix::io::read(&*self.0, into) {
+        match rustix::io::read(&*self.device, into) {
             Ok(0) => Received::Ended,
             Ok(length) => Received::Request(length),
             Err(Errno::NODEV | Errno::BADF | Errno::CONNABORTED) => Received::Ended,
@@ -103,7 +120,7 @@ impl Channel {
         all.push(IoSlice::new(header.as_bytes()));
         all.extend_from_slice(pieces);
         loop {
-            match rustix::io::writev(&*self.0, &all) {
+            match rustix::io::writev(&*self.device, &all) {
                 Ok(_) => return true,
                 Err(Errno::INTR) => {}
                 Err(errno) => {

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use self::channel::Channel;
+pub use self::channel::KernelMemory;
 pub use self::kept::REQUESTS_SHARED_BYTES;
 use self::kept::{KeptRequests, WORKERS_MAX};
 use self::pending::Pending;
@@ -48,6 +49,8 @@ pub struct Serving {
     pub freshness: Freshness,
     /// Features to do without.
     pub masked: Masked,
+    /// What the kernel may remember.
+    pub memory: KernelMemory,
     /// Threads that read requests.
     pub workers: usize,
     /// How a worker is allowed to block.
@@ -109,7 +112,7 @@ impl Notifier {
 pub fn serve(serving: Serving) -> io::Result<Session> {
     let kept = KeptRequests::open(&serving.requests)?;
     let connection = Arc::new(Connection {
-        channel: Channel::new(serving.device),
+        channel: Channel::new(serving.device, serving.memory),
         kept,
         pending: Pending::default(),
         view: serving.view,

@@ -50,7 +50,9 @@ pub(super) enum Question<'a> {
     Usage {
         node: NodeId,
     },
-    Open,
+    Open {
+        node: NodeId,
+    },
     OpenDirectory,
     /// Flush and the releases of handles that were never given.
     Close,
@@ -114,7 +116,7 @@ fn question<'a>(header: &InHeader, body: &'a [u8]) -> Option<Question<'a>> {
             Question::List { node, position: read.offset, bytes: read.size, plus }
         }
         Opcode::Statfs => Question::Usage { node },
-        Opcode::Open => Question::Open,
+        Opcode::Open => Question::Open { node },
         Opcode::Opendir => Question::OpenDirectory,
         Opcode::Flush | Opcode::Release | Opcode::Releasedir => Question::Close,
         Opcode::Interrupt => Question::Interrupt { unique: u64::read_from_prefix(body).ok()?.0 },

@@ -37,6 +37,10 @@ const REQUEST_TIMEOUT_LONGEST: u16 = u16::MAX;
 /// After how many seconds without an answer this machine ends a connection whose server asks for nothing; 0: never.
 const DEFAULT_REQUEST_TIMEOUT: &str = "/proc/sys/fs/fuse/default_request_timeout";
 
+/// What would let the kernel answer by itself: not wanted where every question is to be seen.
+const ANSWERS_ITSELF: u64 =
+    INIT_DO_READDIRPLUS | INIT_NO_OPEN_SUPPORT | INIT_CACHE_SYMLINKS | INIT_NO_OPENDIR_SUPPORT;
+
 /// Optional features that tests can switch off.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Masked {
@@ -82,7 +86,8 @@ pub(super) fn agree(
         offered |= u64::from(flags2) << 32;
     }
     let request_timeout = request_timeout(offered, std::fs::read_to_string(DEFAULT_REQUEST_TIMEOUT).ok());
-    let mut flags = offered & WANTED & !masked.flags();
+    let unwanted = if channel.sees_everything() { ANSWERS_ITSELF } else { 0 };
+    let mut flags = offered & WANTED & !masked.flags() & !unwanted;
     if request_timeout > 0 {
         flags |= INIT_REQUEST_TIMEOUT;
     }

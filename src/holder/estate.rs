@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::messages::Wanted;
 use crate::cluster::Cluster;
+use crate::profile::recorder::event::Profiling;
 
 /// How tasks reach the view on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -107,6 +108,11 @@ pub struct Settings {
     /// Directory for `run.json`.
     #[serde(with = "super::paths::maybe")]
     pub report: Option<PathBuf>,
+    /// Directory for the recording, also where a launcher writes the report.
+    #[serde(with = "super::paths::maybe")]
+    pub recordings: Option<PathBuf>,
+    /// What is recorded.
+    pub profiling: Profiling,
     /// The command as typed, for the report.
     pub command: Vec<String>,
     /// Whether the report shows all arguments.
@@ -156,6 +162,8 @@ pub struct Manifest<Fd> {
     pub connections: Vec<Connection<Fd>>,
     /// memfd: the counters (`profile::recorder`).
     pub counters: Fd,
+    /// memfd: what tasks were told (`profile::recorder::events`); empty if nothing is recorded.
+    pub events: Fd,
     /// memfd: what holders remember of the run (`holder::ledger`).
     pub ledger: Fd,
     /// The listening control socket.
@@ -192,6 +200,7 @@ impl Estate {
                 })
                 .collect(),
             counters: self.counters.as_raw_fd(),
+            events: self.events.as_raw_fd(),
             ledger: self.ledger.as_raw_fd(),
             listener: self.listener.as_raw_fd(),
             node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -209,7 +218,7 @@ impl Inventory {
             all.extend([c.fuse, c.requests, c.nodes]);
             all.extend(c.unmounter);
         }
-        all.extend([self.counters, self.ledger, self.listener, self.peer]);
+        all.extend([self.counters, self.events, self.ledger, self.listener, self.peer]);
         all.extend(&self.node_listeners);
         all.extend(self.job_key);
         all
@@ -245,6 +254,7 @@ impl Inventory {
                 })
                 .collect(),
             counters: own(inventory.counters),
+            events: own(inventory.events),
             ledger: own(inventory.ledger),
             listener: own(inventory.listener),
             node_listeners: inventory.node_listeners.into_iter().map(own).collect(),

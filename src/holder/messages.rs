@@ -47,6 +47,8 @@ pub enum Wish {
         #[serde(with = "super::paths::list")]
         paths: Vec<PathBuf>,
     },
+    /// Write what is recorded so far, on all nodes, and say which did not.
+    Snapshot,
     /// Are all nodes connected? Answered once they are, or with those that are not in time.
     Ready {
         /// Milliseconds to wait at most.

@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::daemon::record::Record;
-use crate::daemon::report;
+use crate::daemon::{recording, report};
 use crate::enter::failure::Failure;
 use crate::enter::job::unique_here;
 use crate::enter::launched::{Launched, ToLauncher};
@@ -32,6 +32,7 @@ use crate::enter::ward::Ward;
 use crate::enter::{self, LocalNodes, Request, descriptors, found};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
+use crate::profile::recorder::event::Mode;
 use crew::{Crew, Place};
 use figures::Figures;
 
@@ -169,7 +170,11 @@ fn report(plan: &Plan, nodes: LocalNodes, end: End, records: Vec<Record>) {
         views: shown.map(|chosen| chosen.view.path.clone()).collect(),
         n_nodes: nodes.nodes,
     };
-    if let Err(error) = report::write(directory, &report::merge(&run, records)) {
+    let recorded = match plan.request.profiling.mode {
+        Mode::Off => Ok(()),
+        _ => recording::gather(directory, nodes.nodes),
+    };
+    if let Err(error) = recorded.and(report::write(directory, &report::merge(&run, records))) {
         plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));
     }
 }

@@ -28,6 +28,7 @@ use crate::holder::ledger::Ledger;
 use crate::holder::messages::{FromDaemon, RunOutcome, ToDaemon, Wish};
 use crate::holder::start_daemon;
 use crate::profile::recorder::Recorder;
+use crate::profile::recorder::event::Profiling;
 
 /// How long they may take to find each other: 120 s, twelve times what 512 of them on one machine should need.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -191,6 +192,7 @@ fn estate(wanted: &Wanted, view: &View, own: NodeRank) -> io::Result<Estate> {
         roots: vec![view.root.try_clone()?],
         connections: Vec::new(),
         counters,
+        events: rustix::fs::memfd_create("spinney-events", MemfdFlags::CLOEXEC)?,
         ledger: Ledger::memory()?,
         // No wrapper looks for such a node.
         listener: File::open("/dev/null")?.into(),
@@ -223,6 +225,8 @@ fn settings(wanted: &Wanted, view: &View, cluster: Cluster) -> io::Result<Settin
         linger: None,
         hand_up_record: false,
         report: None,
+        recordings: None,
+        profiling: Profiling::OFF,
         command: Vec::new(),
         record_args: false,
         masked: Vec::new(),

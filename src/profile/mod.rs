@@ -1,9 +1,12 @@
 //! What happened, counted where it happened, and what it was about.
 //!
-//! [`recorder`] counts: a leaf that every folder may name. It takes no lock and makes no system call, so counting never
-//! changes what is counted. [`recording`] is the format of what a job touched, path by path.
+//! `recorder` is a leaf that every folder may name; what it records of a run becomes a file (`recording`), and files are
+//! added up (`totals`) and told (`report`). The last three are for people at a prompt, not for a run.
 //!
-//! Not here: writing the report of a run (`daemon::report`).
+//! Not here: writing the report of a run (`daemon::report`) or its recording (`daemon::recording`).
 
 pub mod recorder;
 pub mod recording;
+pub mod report;
+pub mod tell;
+pub mod totals;

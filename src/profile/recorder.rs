@@ -5,10 +5,24 @@
 //!
 //! Invariant: a cell is only ever added to (or raised, for a peak), never reset.
 //!
-//! Not here: latencies and paths; which report shows which counter (`daemon::report`).
+//! Beside the counters there may be [`Events`]: what was asked, where, and how long it took. Where nothing is recorded
+//! that costs one load.
+//!
+//! Not here: which report shows which counter (`daemon::report`).
+
+pub mod buckets;
+pub mod event;
+pub mod events;
+mod rows;
+mod tasks;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::event::{Began, Event};
+use self::events::{Events, now_ns};
+pub use self::rows::RowRead;
+pub use self::tasks::TaskRead;
 
 macro_rules! counters {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $unit:literal;)+) => {
@@ -132,6 +146,8 @@ const _: () = assert!(Counter::ALL.len() <= CELLS);
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder {
     cells: &'static [AtomicU64; CELLS],
+    /// `None`: nothing but counters.
+    events: Option<&'static Events>,
 }
 
 impl Recorder {
@@ -140,7 +156,7 @@ impl Recorder {
 
     /// A table of this process alone. It is never freed: a process has one (a test a few).
     pub fn private() -> Self {
-        Recorder { cells: Box::leak(Box::new([const { AtomicU64::new(0) }; CELLS])) }
+        Recorder { cells: Box::leak(Box::new([const { AtomicU64::new(0) }; CELLS])), events: None }
     }
 
     /// The table in `memory`, a memfd of at least [`Self::SHARED_BYTES`], mapped for the process's life.
@@ -163,7 +179,36 @@ impl Recorder {
             )?;
             &*start.cast::<[AtomicU64; CELLS]>()
         };
-        Ok(Recorder { cells })
+        Ok(Recorder { cells, events: None })
+    }
+
+    /// The same counters; what tasks are told is put into `events` as well, for the life of the process.
+    pub fn with(self, events: Events) -> Self {
+        Recorder { events: Some(Box::leak(Box::new(events))), ..self }
+    }
+
+    /// What is recorded beside the counters, if anything is.
+    pub fn events(&self) -> Option<&'static Events> {
+        self.events
+    }
+
+    /// A question begins.
+    pub fn begin(&self) -> Began {
+        Began(if self.events.is_some() { now_ns() } else { 0 })
+    }
+
+    /// The question that began at `began` is answered; `event` is made only where it is recorded.
+    pub fn answered<'a>(&self, began: Began, event: impl FnOnce() -> Event<'a>) {
+        if let Some(events) = self.events {
+            events.note(began.0, &event());
+        }
+    }
+
+    /// The task behind thread `thread` has its answer.
+    pub fn told(&self, began: Began, thread: u32) {
+        if let Some(events) = self.events {
+            events.note_task(thread, now_ns().saturating_sub(began.0));
+        }
     }
 
     /// Adds `n` to `counter`.

@@ -1,455 +1,473 @@
-//! A recording: which paths the tasks of a job asked for, how often, and what came of it.
+//! The file that tells what a run touched (docs/PROFILING.md): lines of JSON, the first of which is the header.
 //!
-//! A file of JSON lines: a [`Header`], then a [`Row`] for each node, path, operation, outcome and source. A path that is
-//! not UTF-8 stands as an array of its bytes in `path_bytes` instead of `path`. [`read`] hands rows on one by one, so a
-//! recording may be larger than memory.
+//! Invariant: a file that is cut short, of another kind or of a newer layout is refused, in one line.
 //!
-//! Invariant: what cannot be read is told with file and line, and costs nothing but itself: the other lines of the file
-//! and all other files count.
-//!
-//! Not here: adding rows up (`environment::recorded`).
+//! Not here: what is recorded (`recorder::events`), sums over recordings (`totals`).
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::ffi::OsStringExt;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the format that this reads; it changes when a field changes its meaning or goes.
+use super::recorder::event::{AnsweredBy, Mode, Operation, Outcome};
+
+/// Version of the layout. It changes when a field changes its meaning or goes; new fields and kinds of lines may come.
 pub const SCHEMA: u32 = 1;
 
-/// Bytes of a line at most: 256 KiB.
-///
-/// A path of 4,096 bytes (PATH_MAX) as an array of numbers takes 16 KiB; the rest is for the views and the command of a
-/// header. A line that is longer is of no recording and must not fill memory.
-pub const LINE_BYTES_MAX: u64 = 256 << 10;
+/// What stands in the header as its kind.
+const KIND: &str = "recording";
 
-/// How complete a recording is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Every access was seen.
-    Full,
-    /// Only the busiest paths were kept.
-    Top,
-    /// What the kernel remembered was not seen.
-    Aggregate,
-}
+/// Longest line that is read: 1 MiB. A path has at most 4 KiB.
+const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// The first line of a recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// [`SCHEMA`].
     pub schema: u32,
     /// `recording`.
     pub kind: String,
-    /// How complete it is.
-    pub mode: Mode,
-    /// The job's name.
+    /// `full`, `top` or `aggregate`.
+    pub mode: String,
+    /// N of `top=N`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<u32>,
+    /// Whether every access was seen: the kernel's memory was off.
     #[serde(default)]
+    pub observed: bool,
+    /// Name of the job.
     pub job: String,
-    /// What was run.
-    #[serde(default)]
+    /// The command as it may be shown.
     pub command: Vec<String>,
-    /// The directories that were shown.
-    #[serde(default)]
-    pub views: Vec<PathBuf>,
-    /// Nodes of the job.
-    #[serde(default)]
+    /// What was shown.
+    pub views: Vec<String>,
+    /// How many nodes there were.
     pub n_nodes: u32,
-    /// Those that were not heard of.
-    #[serde(default)]
+    /// Of which of them nothing is here.
     pub missing_nodes: Vec<u32>,
-    /// Which snapshot of the job this is; empty for the last.
-    #[serde(default)]
-    pub tag: Option<String>,
-    /// When it was written, in µs since 1970.
-    #[serde(default)]
+    /// Why it was written.
+    pub tag: String,
+    /// When, microseconds since 1970.
     pub unix_us: u64,
 }
 
-/// What was asked of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// Is there such a name?
-    Lookup,
-    /// Its attributes.
-    Attributes,
-    /// The target of a link.
-    Readlink,
-    /// Opening it.
-    Open,
-    /// Its content.
-    Read,
-    /// The names in it.
-    List,
-    /// One that this version does not know.
-    #[serde(other)]
-    Other,
+impl Header {
+    /// Of a recording in this `mode` that is written now; what is known of the job is left to the caller.
+    pub fn now(mode: Mode, tag: &str, unix_us: u64) -> Self {
+        Header {
+            schema: SCHEMA,
+            kind: KIND.to_owned(),
+            mode: mode.name().to_owned(),
+            top: if let Mode::Top(n) = mode { Some(n) } else { None },
+            observed: false,
+            job: String::new(),
+            command: Vec::new(),
+            views: Vec::new(),
+            n_nodes: 1,
+            missing_nodes: Vec::new(),
+            tag: tag.to_owned(),
+            unix_us,
+        }
+    }
 }
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It is there.
-    Found,
-    /// It is not there.
-    Absent,
-    /// Storage answered with an error.
-    Error,
-}
-
-/// Who answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// This node's memory.
-    Cache,
-    /// Another node.
-    Parent,
-    /// The root of the tree.
-    Root,
-    /// The shared file system.
-    Storage,
-    /// One that this version does not know.
-    #[serde(other)]
-    Other,
-}
-
-/// One line: what one node saw of one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The node.
+/// How often one node was asked one thing about a path, with one outcome, and who answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathLine<'a> {
+    /// Which node.
     pub node: u32,
-    /// The path as tasks see it, absolute.
-    pub path: PathBuf,
+    /// The absolute path; empty if it is not UTF-8.
+    #[serde(borrow, default)]
+    pub path: Cow<'a, str>,
+    /// Its bytes as hexadecimal digits, if it is not UTF-8.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub path_hex: Option<Cow<'a, str>>,
     /// What was asked.
     pub operation: Operation,
-    /// What came of it.
+    /// What was answered.
     pub outcome: Outcome,
     /// Who answered.
-    pub origin: Origin,
+    pub source: AnsweredBy,
     /// How often.
     pub calls: u64,
-    /// Bytes handed out.
+    /// Bytes of content.
+    #[serde(default)]
     pub bytes: u64,
-    /// Time until the answers were there, summed.
+    /// How long tasks waited, added up.
+    #[serde(default)]
+    pub nanoseconds: u64,
+    /// By how much `calls` may be too high (`top=N` only).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub error: u64,
+}
+
+impl PathLine<'_> {
+    /// The path for people: what is not UTF-8 is replaced.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match &self.path_hex {
+            None => Cow::Borrowed(&self.path),
+            Some(hex) => Cow::Owned(String::from_utf8_lossy(&from_hex(hex)).into_owned()),
+        }
+    }
+}
+
+/// Lines of other kinds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum OtherLine {
+    /// A node of which there is something.
+    Node(NodeLine),
+    /// How long answers took.
+    Latency(LatencyLine),
+    /// Who asked.
+    Task(TaskLine),
+    /// What happened when.
+    Time(TimeLine),
+    /// The last line: how many came before.
+    End {
+        /// Lines before this one, the header included.
+        lines: u64,
+    },
+    /// A kind that came later: to be passed by.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeLine {
+    /// Its number.
+    pub node: u32,
+    /// Its name.
+    pub host: String,
+    /// Number of the daemon's process.
+    #[serde(default)]
+    pub process: u32,
+    /// When recording began there, microseconds since 1970.
+    pub began_unix_us: u64,
+    /// Answers whose path is not here, since a limit was hit.
+    #[serde(default)]
+    pub lost: u64,
+    /// The counters, as in `run.json`.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// How long answers to one operation from one source took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LatencyLine {
+    /// Which node.
+    pub node: u32,
+    /// What was asked.
+    pub operation: Operation,
+    /// Who answered.
+    pub source: AnsweredBy,
+    /// The longest duration of a bucket in nanoseconds, and how many answers took up to that and longer than the one before.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+/// What one process asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// Which node.
+    pub node: u32,
+    /// Number of the process; 0: the kernel, reading ahead.
+    pub process: u32,
+    /// The number that a launcher gave it.
+    #[serde(default)]
+    pub task: Option<u64>,
+    /// Name of its program.
+    pub command: String,
+    /// Answers.
+    pub calls: u64,
+    /// How long it waited, added up.
     pub nanoseconds: u64,
 }
 
-/// A row as it is written.
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    node: u32,
-    path: Option<String>,
-    path_bytes: Option<Vec<u8>>,
-    operation: Operation,
-    outcome: Outcome,
-    #[serde(rename = "source")]
-    origin: Origin,
-    calls: u64,
-    #[serde(default)]
-    bytes: u64,
-    #[serde(default)]
-    nanoseconds: u64,
+/// What happened in a piece of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimeLine {
+    /// Which node.
+    pub node: u32,
+    /// From so many microseconds after recording began on the node.
+    pub from_us: u64,
+    /// Until then.
+    pub until_us: u64,
+    /// Answers by who gave them: cache, parent, root, storage.
+    pub answers: [u64; 4],
+    /// How long tasks waited for them, added up.
+    pub nanoseconds: u64,
 }
 
-/// What could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// The file.
-    pub file: PathBuf,
-    /// The line, from 1; none if there is none to blame.
-    pub line: Option<u64>,
-    /// What is wrong, and what follows.
-    pub what: String,
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The machine says so.
+    #[error("`{}`: {cause}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        #[source]
+        cause: io::Error,
+    },
+    /// It is something else.
+    #[error("`{}` is not a recording of Spinney", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A later version of Spinney has written it.
+    #[error("`{}` has layout {schema}; this program knows {SCHEMA} and older; use the program that wrote it", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its layout.
+        schema: u32,
+    },
+    /// It lacks its end.
+    #[error("`{}` is cut short: it has no last line", path.display())]
+    Truncated {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A line makes no sense.
+    #[error("`{}`: line {line} is not that of a recording", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: u64,
+    },
+    /// There is none.
+    #[error("no recording in `{}`; `spinney run --report DIR --profile full` writes one", directory.display())]
+    None {
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
 }
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name with a line break must not make two lines of one.
-        let file = self.file.display().to_string().replace(char::is_control, "?");
-        match self.line {
-            Some(line) => write!(f, "{file}:{line}: {}", self.what),
-            None => write!(f, "{file}: {}", self.what),
-        }
+/// One line after the header.
+#[derive(Debug)]
+pub enum Line<'a> {
+    /// Of a path.
+    Path(PathLine<'a>),
+    /// Anything else.
+    Other(OtherLine),
+}
+
+/// A recording being put together.
+#[derive(Debug)]
+pub struct Writing {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Writing {
+    /// Begins with the header.
+    pub fn begin(header: &Header) -> Self {
+        let mut writing = Writing { bytes: Vec::new(), lines: 0 };
+        writing.add(header);
+        writing
+    }
+
+    /// Adds a [`PathLine`] or an [`OtherLine`].
+    pub fn add(&mut self, line: &impl Serialize) {
+        serde_json::to_writer(&mut self.bytes, line).expect("memory takes it, and keys are text");
+        self.bytes.push(b'\n');
+        self.lines += 1;
+    }
+
+    /// Adds a line that is one already.
+    pub fn add_raw(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        self.bytes.push(b'\n');
+        self.lines += 1;
+    }
+
+    /// The whole file.
+    pub fn end(mut self) -> Vec<u8> {
+        self.add(&OtherLine::End { lines: self.lines });
+        self.bytes
     }
 }
 
-/// What was read beside the rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// The headers of the files that count, in order.
-    pub headers: Vec<Header>,
-    /// What could not be read.
-    pub troubles: Vec<Trouble>,
-}
-
-/// Reads the recordings at `places`, files or directories, and hands each row to `take`.
+/// The recordings in `directory`, or the one file that it is.
 ///
-/// In a directory every `recording*.jsonl` counts. A file that is named twice counts once.
+/// # Errors
+/// There is none, or the directory cannot be read.
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>, RecordingError> {
+    let failed = |cause| RecordingError::Io { path: directory.to_owned(), cause };
+    if fs::metadata(directory).map_err(failed)?.is_file() {
+        return Ok(vec![directory.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let text = name.to_string_lossy();
+        if text.starts_with("recording") && text.ends_with(".jsonl") {
+            files.push(directory.join(&name));
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(RecordingError::None { directory: directory.to_owned() });
+    }
+    Ok(files)
+}
+
+/// Reads the recording at `path`: the header is given to `begin` (which may do without the rest), then `each` gets the
+/// other lines.
 ///
-/// # Cost
-/// One pass; memory for one line.
-pub fn read(places: &[PathBuf], take: &mut dyn FnMut(Row)) -> Reading {
-    let mut reading = Reading::default();
-    let mut seen = HashSet::new();
-    let files: Vec<PathBuf> = places.iter().flat_map(|place| files(place, &mut reading.troubles)).collect();
-    for file in files {
-        let real = std::fs::canonicalize(&file).unwrap_or_else(|_| file.clone());
-        if seen.insert(real) {
-            read_file(&file, &mut reading, take);
-        }
-    }
-    reading
-}
-
-/// The files that `place` stands for.
-fn files(place: &Path, troubles: &mut Vec<Trouble>) -> Vec<PathBuf> {
-    if !place.is_dir() {
-        return vec![place.to_owned()];
-    }
-    let is_recording = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        name.starts_with(b"recording") && name.ends_with(b".jsonl")
-    };
-    let entries = match std::fs::read_dir(place) {
-        Ok(entries) => entries,
-        Err(error) => {
-            troubles.push(Trouble { file: place.to_owned(), line: None, what: error.to_string() });
-            return Vec::new();
-        }
-    };
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_recording).collect();
-    if found.is_empty() {
-        let what = "no `recording*.jsonl` in this directory".to_owned();
-        troubles.push(Trouble { file: place.to_owned(), line: None, what });
-    }
-    found.sort();
-    found
-}
-
-fn read_file(file: &Path, reading: &mut Reading, take: &mut dyn FnMut(Row)) {
-    let Reading { headers, troubles } = reading;
-    let mut trouble = |line, what: String| troubles.push(Trouble { file: file.to_owned(), line, what });
-    let mut lines = match File::open(file) {
-        Ok(opened) => Lines { reader: BufReader::new(opened), number: 0 },
-        Err(error) => return trouble(None, error.to_string()),
-    };
-    let header = match lines.next() {
-        Ok(Some(line)) => header(&line),
-        Ok(None) => Err("not a recording: the file is empty".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    match header {
-        Ok(header) => headers.push(header),
-        Err(what) => return trouble(Some(1), what),
-    }
-    let mut wrong: Option<(u64, String, u64)> = None;
+/// # Errors
+/// It is not a whole recording that this program understands. Lines before the fault have been given to `each`.
+pub fn read(path: &Path, mut each: impl FnMut(&Header, Line<'_>)) -> Result<Header, RecordingError> {
+    let failed = |cause| RecordingError::Io { path: path.to_owned(), cause };
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
+    let mut bytes = Vec::new();
+    let mut line = 0;
+    next_line(&mut reader, &mut bytes).map_err(failed)?;
+    let header = header(path, &bytes)?;
     loop {
-        let what = match lines.next() {
-            Ok(None) => break,
-            Ok(Some(line)) => match row(&line) {
-                Ok(row) => {
-                    take(row);
-                    continue;
-                }
-                Err(_) if !line.ends_with(b"\n") => {
-                    let what = "the last line is cut; the lines before it count".to_owned();
-                    trouble(Some(lines.number), what);
-                    break;
-                }
-                Err(what) => what,
-            },
-            Err(error) => {
-                trouble(Some(lines.number), format!("{error}; the lines before it count"));
-                break;
+        line += 1;
+        bytes.clear();
+        let whole = next_line(&mut reader, &mut bytes).map_err(failed)?;
+        if !whole {
+            return Err(RecordingError::Truncated { path: path.to_owned() });
+        }
+        match parse(&bytes) {
+            Some(Line::Other(OtherLine::End { lines })) if lines == line => return Ok(header),
+            Some(Line::Other(OtherLine::Unknown)) => {}
+            Some(Line::Other(OtherLine::End { .. })) | None => {
+                return Err(RecordingError::Broken { path: path.to_owned(), line: line + 1 });
             }
-        };
-        wrong.get_or_insert((lines.number, what, 0)).2 += 1;
-    }
-    if let Some((line, what, number)) = wrong {
-        let others = if number == 1 { String::new() } else { format!(" and {} more lines", number - 1) };
-        trouble(Some(line), format!("{what}; this line{others} left out"));
+            Some(line) => each(&header, line),
+        }
     }
 }
 
-fn header(line: &[u8]) -> Result<Header, String> {
+/// False if the file ends before the line does.
+fn next_line(reader: &mut impl BufRead, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut limited = io::Read::take(reader, LINE_BYTES_MAX as u64);
+    limited.read_until(b'\n', into)?;
+    Ok(into.pop_if(|last| *last == b'\n').is_some())
+}
+
+fn header(path: &Path, bytes: &[u8]) -> Result<Header, RecordingError> {
     #[derive(Deserialize)]
-    struct Start {
+    struct Kind {
         schema: u32,
         kind: String,
     }
-    let start: Start = serde_json::from_slice(line)
-        .ok()
-        .filter(|start: &Start| start.kind == "recording")
-        .ok_or("not a recording: the file is left out")?;
-    if start.schema != SCHEMA {
-        return Err(format!(
-            "a recording of schema {}, this version reads {SCHEMA}: the file is left out",
-            start.schema
-        ));
+    let foreign = || RecordingError::Foreign { path: path.to_owned() };
+    let kind: Kind = serde_json::from_slice(bytes).map_err(|_| foreign())?;
+    if kind.kind != KIND {
+        return Err(foreign());
     }
-    serde_json::from_slice(line).map_err(|error| format!("header: {}: the file is left out", plain(&error)))
-}
-
-fn row(line: &[u8]) -> Result<Row, String> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| plain(&error))?;
-    let path = match (line.path, line.path_bytes) {
-        (Some(path), None) => PathBuf::from(path),
-        (None, Some(bytes)) => PathBuf::from(OsString::from_vec(bytes)),
-        _ => return Err("either `path` or `path_bytes` is needed".to_owned()),
-    };
-    if !path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err("not an absolute path".to_owned());
+    if kind.schema > SCHEMA {
+        return Err(RecordingError::Newer { path: path.to_owned(), schema: kind.schema });
     }
-    let Line { node, operation, outcome, origin, calls, bytes, nanoseconds, .. } = line;
-    Ok(Row { node, path, operation, outcome, origin, calls, bytes, nanoseconds })
+    serde_json::from_slice(bytes).map_err(|_| RecordingError::Broken { path: path.to_owned(), line: 1 })
 }
 
-/// The error without its place: the line is ours to tell.
-fn plain(error: &serde_json::Error) -> String {
-    let text = error.to_string().replace(char::is_control, "?");
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+fn parse(bytes: &[u8]) -> Option<Line<'_>> {
+    // All that this program writes have their kind first.
+    if bytes.starts_with(b"{\"kind\":") {
+        return serde_json::from_slice(bytes).ok().map(Line::Other);
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(line) => Some(Line::Path(line)),
+        Err(_) => serde_json::from_slice(bytes).ok().map(Line::Other),
+    }
 }
 
-/// Lines of a file that are not blank, of bounded length.
-struct Lines {
-    reader: BufReader<File>,
-    /// Of the line that was read last, from 1.
-    number: u64,
-}
-
-impl Lines {
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let mut line = Vec::new();
-            let length = (&mut self.reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-            if length == 0 {
-                return Ok(None);
-            }
-            self.number += 1;
-            if length as u64 == LINE_BYTES_MAX {
-                return Err(io::Error::other("the line is too long for a recording"));
-            }
-            if !line.trim_ascii().is_empty() {
-                return Ok(Some(line));
-            }
+/// A path as the two fields it is written in.
+pub fn path_fields(path: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    match std::str::from_utf8(path) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(_) => {
+            let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
+            (Cow::Borrowed(""), Some(Cow::Owned(hex)))
         }
     }
+}
+
+fn from_hex(hex: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
+    hex.as_bytes().chunks(2).map(|two| digit(two[0]) << 4 | two.get(1).map_or(0, |low| digit(*low))).collect()
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::ffi::OsStrExt;
 
-    const HEADER: &str = r#"{"schema":1,"kind":"recording","mode":"full","job":"j","command":["python3"],"views":["/opt/env"],"n_nodes":4,"missing_nodes":[],"tag":"pre-destroy","unix_us":5}"#;
-
-    fn line(path: &str) -> String {
-        format!(
-            r#"{{"node":0,{path},"operation":"lookup","outcome":"found","source":"cache","calls":3,"bytes":0,"nanoseconds":7}}"#
-        )
+    fn line(path: &[u8]) -> PathLine<'_> {
+        let (path, path_hex) = path_fields(path);
+        let (operation, outcome, source) = (Operation::Lookup, Outcome::Absent, AnsweredBy::Root);
+        PathLine {
+            node: 3,
+            path,
+            path_hex,
+            operation,
+            outcome,
+            source,
+            calls: 2,
+            bytes: 0,
+            nanoseconds: 9,
+            error: 0,
+        }
     }
 
-    /// The paths and troubles of one file with this content.
-    fn read_text(text: &[u8]) -> (Vec<PathBuf>, Vec<String>, usize) {
+    fn whole() -> Vec<u8> {
+        let mut writing = Writing::begin(&Header::now(Mode::Full, "pre-destroy", 5));
+        writing.add(&line(b"/env/a \"b\"\n"));
+        writing.add(&line(b"/env/\xff"));
+        writing.add_raw(br#"{"kind":"from the future","x":[1]}"#);
+        writing.end()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Vec<String>, String> {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("recording.jsonl"), text).unwrap();
+        let path = directory.path().join("recording.jsonl");
+        fs::write(&path, bytes).unwrap();
         let mut paths = Vec::new();
-        let reading = read(&[directory.path().to_owned()], &mut |row| paths.push(row.path));
-        let troubles = reading.troubles.iter().map(|trouble| {
-            let text = trouble.to_string();
-            text.strip_prefix(directory.path().to_str().unwrap()).unwrap().to_owned()
+        let read = read(&path, |_, line| {
+            if let Line::Path(line) = line {
+                paths.push(line.shown().into_owned());
+            }
         });
-        (paths, troubles.collect(), reading.headers.len())
+        let place = format!("{}/", directory.path().display());
+        read.map(|_| paths).map_err(|error| error.to_string().replace(&place, ""))
     }
 
     #[test]
-    fn names_of_every_kind_arrive_as_they_are() {
-        for (written, path) in [
-            (r#""path":"/opt/env/x.py""#, b"/opt/env/x.py".as_slice()),
-            (r#""path":"/a \"b\", c""#, b"/a \"b\", c"), // quotes and commas
-            (r#""path":"/a\nb""#, b"/a\nb"),             // a line break in a name
-            (r#""path":"/\u00e9""#, "/é".as_bytes()),    // written with escapes
-            (r#""path_bytes":[47,255,254]"#, b"/\xff\xfe"), // not UTF-8
-        ] {
-            let (paths, troubles, _) = read_text(format!("{HEADER}\n{}\n", line(written)).as_bytes());
-            assert_eq!(troubles, [""; 0], "{written}");
-            assert_eq!(paths[0].as_os_str().as_bytes(), path, "{written}");
-        }
+    fn what_was_written_is_read_and_what_came_later_passed_by() {
+        assert_eq!(read_bytes(&whole()).unwrap(), ["/env/a \"b\"\n", "/env/\u{fffd}"]);
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_costs_only_itself() {
-        let good = line(r#""path":"/a""#);
-        let cut = &good[..good.len() - 9];
-        let cases: [(String, usize, &[&str], &str); 14] = [
-            (format!("{HEADER}\n{good}\n{good}"), 2, &[], "no line break at the end"),
-            (format!("{HEADER}\n\n{good}\n\n"), 1, &[], "blank lines"),
-            (HEADER.to_owned(), 0, &[], "nothing was asked for"),
-            (format!("{HEADER}\n{good}\n{cut}"), 1, &[":3: the last line is cut"], "half-written"),
-            (format!("{HEADER}\n{cut}\n{good}\n"), 1, &[":2: "], "a hole in the middle"),
-            (format!("{HEADER}\nx\ny\n{good}\n"), 1, &["this line and 1 more lines left out"], "two of them"),
-            (HEADER[..50].to_owned(), 0, &[":1: not a recording"], "a cut header"),
-            (String::new(), 0, &[":1: not a recording: the file is empty"], "empty"),
-            ("path,calls\n/a,3\n".to_owned(), 0, &[":1: not a recording"], "foreign"),
-            (r#"{"schema":1,"kind":"profile"}"#.to_owned(), 0, &[":1: not a recording"], "another kind"),
-            (
-                HEADER.replace(":1,", ":2,"),
-                0,
-                &[":1: a recording of schema 2, this version reads 1"],
-                "newer",
-            ),
-            (HEADER.replace("full", "most"), 0, &[":1: header: unknown variant `most`"], "an unknown mode"),
-            (format!("{HEADER}\n{}\n{good}", line(r#""path":"a""#)), 1, &[":2: not an absolute"], "relative"),
-            (format!("{HEADER}\n{}\n{good}", line(r#""x":1"#)), 1, &[":2: either `path` or"], "no path"),
+    fn what_is_no_whole_recording_is_refused_in_one_line() {
+        let text = String::from_utf8(whole()).unwrap();
+        let cases = [
+            (text[..text.len() - 5].to_owned(), "is cut short"), // within the last line
+            (text.lines().take(2).map(|line| format!("{line}\n")).collect(), "is cut short"), // between lines
+            (String::new(), "is not a recording"),
+            ("PAR1\0\0".to_owned(), "is not a recording"), // another format
+            (r#"{"schema":1,"kind":"pack"}"#.to_owned(), "is not a recording"),
+            (text.replacen("\"schema\":1", "\"schema\":2", 1), "has layout 2"),
+            (text.replacen("\"calls\":2", "\"calls\":-2", 1), "line 2 is not"),
+            (text.replacen("\"lines\":4", "\"lines\":9", 1), "line 5 is not"), // lines were lost
         ];
-        for (text, n_paths, wanted, why) in cases {
-            let (paths, troubles, headers) = read_text(text.as_bytes());
-            assert_eq!(paths.len(), n_paths, "{why}: {troubles:?}");
-            assert_eq!(troubles.len(), wanted.len(), "{why}: {troubles:?}");
-            assert!(
-                troubles.iter().zip(wanted).all(|(got, want)| got.contains(want) && !got.contains('\n')),
-                "{why}: {troubles:?}"
-            );
-            assert_eq!(headers == 1, text.starts_with(HEADER), "{why}");
+        for (bytes, said) in cases {
+            let error = read_bytes(bytes.as_bytes()).unwrap_err();
+            assert!(error.contains(said) && !error.contains('\n'), "{bytes}: {error}");
         }
-    }
-
-    #[test]
-    fn one_bad_file_costs_no_other_and_one_named_twice_counts_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        fs::write(at("recording.jsonl"), format!("{HEADER}\n{}\n", line(r#""path":"/a""#))).unwrap();
-        fs::write(at("recording-2.jsonl"), "nonsense").unwrap();
-        fs::write(at("other.jsonl"), "not looked at").unwrap();
-        let mut calls = 0;
-        let places = [directory.path().to_owned(), at("recording.jsonl"), at("absent.jsonl")];
-        let reading = read(&places, &mut |row| calls += row.calls);
-        assert_eq!((calls, reading.headers.len(), reading.troubles.len()), (3, 1, 2), "{reading:?}");
-    }
-
-    #[test]
-    fn what_a_later_version_adds_is_passed_over() {
-        let known = line(r#""path":"/a""#);
-        let later = known.replace("lookup", "statfs").replace("\"node\"", "\"rack\":7,\"node\"");
-        let (paths, troubles, _) = read_text(format!("{HEADER}\n{later}\n").as_bytes());
-        assert_eq!((paths.len(), troubles.len()), (1, 0));
-    }
-
-    #[test]
-    fn a_line_without_end_does_not_fill_memory() {
-        let text = format!("{HEADER}\n{}", "x".repeat(LINE_BYTES_MAX as usize + 1));
-        let (_, troubles, _) = read_text(text.as_bytes());
-        assert!(troubles[0].contains(":2: the line is too long"), "{troubles:?}");
     }
 }

@@ -8,8 +8,10 @@
 
 pub mod down;
 pub mod refresh;
+pub mod snapshot;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::time::{Duration, Instant};
@@ -25,6 +27,9 @@ use crate::holder::messages::{FromHolder, ToHolder, Wish};
 
 /// Flag of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`, `include/linux/net.h`).
 const LISTENS: &str = "00010000";
+
+/// How long a service may take to say which job it is of: 5 s.
+const STATUS_MAX: Duration = Duration::from_secs(5);
 
 /// Names of the services of this user on this machine, those included that are just being founded.
 pub fn names() -> Vec<String> {
@@ -45,6 +50,21 @@ pub fn names() -> Vec<String> {
 pub fn kept(job: &Job, uid: u32) -> Vec<String> {
     let prefix = kept_prefix(job, uid);
     names().into_iter().filter(|name| name.starts_with(&prefix)).collect()
+}
+
+/// The services of `job`, or of all jobs of this user on this machine, those of one cluster together: its nodes tell each
+/// other, so that one of them is to be asked. Nodes that are alone are asked each.
+pub fn by_cluster(job: Option<&str>) -> Vec<Vec<String>> {
+    let mut clusters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, status) in ask_all(&names(), &Wish::Status, STATUS_MAX) {
+        let of_job = status["job"].as_str().unwrap_or("").to_owned();
+        if job.is_some_and(|job| job != of_job) {
+            continue;
+        }
+        let key = if status["tree"].is_null() { name.clone() } else { format!("job {of_job}") };
+        clusters.entry(key).or_default().push(name);
+    }
+    clusters.into_values().collect()
 }
 
 /// Asks the service called `name`.

@@ -218,7 +218,8 @@ impl Inner {
             let Way::Peer(mut asking) = self.links.way(shard).await else { return None };
             let asked = asking.peer.clone().ask(question.clone());
             let Some(answer) = unless_given_up(&mut asking, asked).await else { continue };
-            match self.judge(&asking, answer, &take) {
+            let origin = self.origin(shard, Some(asking.rank));
+            match self.judge(&asking, answer, &take, origin) {
                 Outcome::Answered(result) => return Some(result),
                 Outcome::AskStorage => return None,
                 Outcome::AskAgain => self.links.pause(BUSY_PAUSE).await,
@@ -231,6 +232,7 @@ impl Inner {
         asking: &Asking,
         answer: Result<Reply, AskError>,
         take: impl Fn(&Self, Reply) -> Option<T>,
+        origin: Origin,
     ) -> Outcome<T> {
         let corrupt = || {
             tracing::warn!(node = %asking.rank, "a node sent an answer that cannot be used");
@@ -240,9 +242,12 @@ impl Inner {
         };
         match answer {
             Ok(reply) => match take(self, reply) {
-                Some(value) => Outcome::Answered(Ok(Answer { value, origin: Origin::Parent })),
+                Some(value) => Outcome::Answered(Ok(Answer { value, origin })),
                 None => corrupt(),
             },
+            Err(AskError::Fetch(FetchError::Absent { proven, as_of, .. })) => {
+                Outcome::Answered(Err(FetchError::Absent { proven, as_of, origin }))
+            }
             Err(AskError::Fetch(error)) => Outcome::Answered(Err(error)),
             Err(AskError::Corrupt) => corrupt(),
             Err(AskError::Lost | AskError::Refused(Refusal::Misdirected)) => {
@@ -255,6 +260,14 @@ impl Inner {
                 self.recorder.count(Counter::LimitsHit);
                 Outcome::AskStorage
             }
+        }
+    }
+
+    /// Who gave what came from the node `asked`, or from the one above in `shard`.
+    fn origin(&self, shard: Shard, asked: Option<NodeRank>) -> Origin {
+        match asked.or_else(|| self.shape.parent(shard, self.own)) {
+            Some(rank) if rank == self.shape.root(shard) => Origin::Root,
+            _ => Origin::Parent,
         }
     }
 
@@ -321,12 +334,12 @@ impl Inner {
             Ok(false) => return None,
             Err(error) => return Some(Err(error)),
         }
+        let shard = self.shape.shard_of_names(path);
         if let Some((_, value)) = self.riding.remove(path)
             && self.freshness.allows(value.as_of)
         {
-            return Some(Ok(Answer { value, origin: Origin::Parent }));
+            return Some(Ok(Answer { value, origin: self.origin(shard, None) }));
         }
-        let shard = self.shape.shard_of_names(path);
         let question = Question::Listing { path: path.clone(), urgency };
         let generation = self.generation.load(Ordering::Acquire);
         self.ask(shard, question, |inner: &Inner, reply| inner.take_listing(reply, generation)).await
@@ -473,10 +486,10 @@ impl Source for Tree {
         let (inner, path) = (self.0.clone(), path.clone());
         Box::pin(async move {
             if inner.goes_through(path.view()).await? {
-                if let Some(value) = inner.block_at_hand(&path, version, index).await {
-                    return Ok(Answer { value, origin: Origin::Parent });
-                }
                 let shard = inner.shape.shard_of_block(&path, index);
+                if let Some(value) = inner.block_at_hand(&path, version, index).await {
+                    return Ok(Answer { value, origin: inner.origin(shard, None) });
+                }
                 let question = Question::Block { path: path.clone(), version, index, urgency };
                 let result = match inner.ask(shard, question, Inner::take_block).await {
                     Some(result) => result,

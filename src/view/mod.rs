@@ -10,6 +10,7 @@ mod layout;
 mod nodes;
 mod owners;
 mod places;
+mod seen;
 
 use std::future::Future;
 use std::ops::Range;
@@ -21,10 +22,12 @@ pub use self::layout::Layout;
 pub use self::nodes::{NODES_SHARED_BYTES, NodeId, NodeTable};
 pub use self::owners::Owners;
 use self::places::Place;
+use self::seen::{Asked, by};
 use crate::file::{
     Answer, AsOf, Attributes, Block, BlockIndex, Change, Changes, Entry, Fetch, FetchError, FileKind,
     FilePath, FileSystemUsage, Freshness, Listing, Origin, Passing, Source, Urgency, Version, ViewId,
 };
+use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
 use crate::profile::recorder::{Counter, Recorder};
 
 /// A file up to this size is given to the kernel whole when it is opened: 128 KiB, what the kernel would ask
@@ -161,8 +164,9 @@ impl View {
             Ok(Place::Nowhere) => done(Looked::Absent(Lasting::ForTheJob)),
             Ok(Place::File(path)) => {
                 let (inner, name) = (self.0.clone(), Box::<[u8]>::from(name));
+                let asked = inner.asked(Operation::Lookup);
                 let fetch = inner.source.entry(&path, Urgency::Demand);
-                Box::pin(async move { inner.looked(parent, &name, &path, fetch.await) })
+                Box::pin(async move { inner.looked(parent, &name, &path, asked, fetch.await) })
             }
         }
     }
@@ -178,9 +182,10 @@ impl View {
             return done(Described { attributes, lasting: Lasting::ForTheJob });
         };
         let inner = self.0.clone();
+        let asked = inner.asked(Operation::Attributes);
         let fetch = inner.source.entry(&path, Urgency::Demand);
         Box::pin(async move {
-            let entry = inner.counted(fetch.await)?;
+            let entry = inner.counted(asked, &path, fetch.await)?;
             let attributes = entry.attributes;
             if attributes.is_directory() || version.is_none_or(|v| v == attributes.version()) {
                 let lasting = inner.attributes_last(&entry);
@@ -197,9 +202,10 @@ impl View {
             Err(error) => return fails(error),
         };
         let inner = self.0.clone();
+        let asked = inner.asked(Operation::Readlink);
         let fetch = inner.source.entry(&path, Urgency::Demand);
         Box::pin(async move {
-            let entry = inner.counted(fetch.await)?;
+            let entry = inner.counted(asked, &path, fetch.await)?;
             match &entry.target {
                 Some(target) => Ok(target.clone()),
                 None => inner.lost(&path),
@@ -214,6 +220,7 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
+        let asked = self.0.asked(Operation::Read);
         let unsure = !self.0.nodes.may_give_content(node);
         let look = unsure.then(|| self.0.source.entry(&path, Urgency::Demand));
         let end = offset.saturating_add(u64::from(length)).min(version.size);
@@ -221,7 +228,7 @@ impl View {
             && offset < end
             && let Some(outcome) = self.0.source.read_here(&path, version, offset..end)
         {
-            return Box::pin(std::future::ready(self.0.read_here(&path, outcome)));
+            return Box::pin(std::future::ready(self.0.read_here(asked, &path, outcome)));
         }
         let inner = self.0.clone();
         Box::pin(async move {
@@ -231,10 +238,16 @@ impl View {
             }
             let mut pieces = Vec::with_capacity(2);
             let mut at = offset;
+            let mut farthest = Origin::Cache;
             for (index, fetch) in inner.ask_blocks(&path, version, offset..end) {
-                let block = match inner.counted(fetch.await) {
-                    Err(FetchError::Stale) => return inner.lost(&path),
-                    other => other?,
+                let outcome = fetch.await;
+                inner.count(&outcome);
+                let block = match outcome {
+                    Ok(answer) => {
+                        farthest = farthest.max(answer.origin);
+                        answer.value
+                    }
+                    Err(error) => return Err(inner.unread(asked, &path, error)),
                 };
                 let held = index.range(version.size);
                 let until = end.min(held.end);
@@ -244,6 +257,7 @@ impl View {
                 pieces.push((block, (at - held.start) as usize..(until - held.start) as usize));
                 at = until;
             }
+            inner.seen(asked, &path, Outcome::Found, by(farthest), at - offset.min(at));
             Ok(Content { passing: None, pieces })
         })
     }
@@ -275,12 +289,13 @@ impl View {
             return done(sink);
         };
         let inner = self.0.clone();
+        let asked = inner.asked(Operation::List);
         let fetch = inner.source.listing(&path, Urgency::Demand);
         // Only `.` needs the directory's own inode number, which is hardly ever unknown by now.
         let unknown = position < layout::DOTS && inner.source.known(&path).is_none();
         let own = unknown.then(|| inner.source.entry(&path, Urgency::Demand));
         Box::pin(async move {
-            let listing = inner.counted(fetch.await)?;
+            let listing = inner.counted(asked, &path, fetch.await)?;
             let own = match own {
                 Some(fetch) => fetch.await.ok().map(|answer| answer.value),
                 None => inner.source.known(&path),
@@ -289,6 +304,14 @@ impl View {
             inner.list(node, inode, &path, position, &listing, &mut sink);
             Ok(sink)
         })
+    }
+
+    /// A task opens the file `node`: recorded, and nothing else.
+    pub fn opened(&self, node: NodeId) {
+        let asked = self.0.asked(Operation::Open);
+        if let (true, Ok((path, _))) = (self.0.recorder.events().is_some(), self.0.file_of(node)) {
+            self.0.seen(asked, &path, Outcome::Found, AnsweredBy::Cache, 0);
+        }
     }
 
     /// The figures of `statfs` for the file system that `node` is on.
@@ -361,29 +384,29 @@ impl Inner {
 
     fn read_here(
         &self,
+        asked: Asked,
         path: &FilePath,
         outcome: Result<Passing, FetchError>,
     ) -> Result<Content, FetchError> {
         let answer = outcome.map(|value| Answer { value, origin: Origin::Storage });
-        match self.counted(answer) {
-            Ok(passing) => Ok(Content { passing: Some(passing), pieces: Vec::new() }),
-            Err(FetchError::Stale) => self.lost(path),
-            Err(error) => Err(error),
+        self.count(&answer);
+        match answer {
+            Ok(Answer { value: passing, .. }) => {
+                self.seen(asked, path, Outcome::Found, AnsweredBy::Storage, passing.len() as u64);
+                Ok(Content { passing: Some(passing), pieces: Vec::new() })
+            }
+            Err(error) => Err(self.unread(asked, path, error)),
         }
     }
 
-    /// Counts who gave the answer.
-    fn counted<T>(&self, outcome: Result<Answer<T>, FetchError>) -> Result<T, FetchError> {
-        let counter = match &outcome {
-            Ok(Answer { origin: Origin::Cache, .. }) | Err(FetchError::Absent { .. }) => {
-                Counter::AnswersCache
-            }
-            Ok(Answer { origin: Origin::Parent, .. }) => Counter::AnswersParent,
-            Ok(Answer { origin: Origin::Storage, .. }) => Counter::AnswersStorage,
-            Err(_) => Counter::AnswersErrors,
-        };
-        self.recorder.count(counter);
-        outcome.map(|answer| answer.value)
+    /// Content was not read, because of `error`.
+    fn unread(&self, asked: Asked, path: &FilePath, error: FetchError) -> FetchError {
+        let (outcome, by) = seen::of_error(&error);
+        self.seen(asked, path, outcome, by, 0);
+        match error {
+            FetchError::Stale => self.lose(path),
+            other => other,
+        }
     }
 
     fn looked(
@@ -391,11 +414,12 @@ impl Inner {
         parent: NodeId,
         name: &[u8],
         path: &FilePath,
+        asked: Asked,
         outcome: Result<Answer<Arc<Entry>>, FetchError>,
     ) -> Result<Looked, FetchError> {
-        match self.counted(outcome) {
+        match self.counted(asked, path, outcome) {
             Ok(entry) => Ok(Looked::Found(self.show(parent, name, path, &entry)?)),
-            Err(FetchError::Absent { proven: true, as_of }) => Ok(Looked::Absent(self.lasting(as_of))),
+            Err(FetchError::Absent { proven: true, as_of, .. }) => Ok(Looked::Absent(self.lasting(as_of))),
             Err(FetchError::Absent { proven: false, .. }) => Ok(Looked::Absent(Lasting::NotAtAll)),
             Err(error) => Err(error),
         }
@@ -437,8 +461,9 @@ impl Inner {
         version: Version,
         outcome: Result<Answer<Arc<Entry>>, FetchError>,
     ) -> Result<(), FetchError> {
-        match self.counted(outcome) {
-            Ok(entry) if entry.attributes.version() == version => Ok(()),
+        self.count(&outcome);
+        match outcome {
+            Ok(answer) if answer.value.attributes.version() == version => Ok(()),
             Ok(_) | Err(FetchError::Absent { .. }) => self.lost(path),
             Err(error) => Err(error),
         }
@@ -446,9 +471,13 @@ impl Inner {
 
     /// The version a node stands for is gone: everybody is told, and the task gets ESTALE.
     fn lost<T>(&self, path: &FilePath) -> Result<T, FetchError> {
+        Err(self.lose(path))
+    }
+
+    fn lose(&self, path: &FilePath) -> FetchError {
         self.recorder.count(Counter::FaultsStale);
         self.changes.announce(&Change { path: path.clone() });
-        Err(FetchError::Stale)
+        FetchError::Stale
     }
 
     fn list(

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{LISTING_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::file::{
-    AsOf, Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Timestamp,
+    AsOf, Attributes, Entry, FetchError, FilePath, FileSystemUsage, Listing, ListingEntry, Origin, Timestamp,
 };
 
 /// Bytes that are not what they should be.
@@ -96,7 +96,7 @@ pub fn decode_usage(bytes: &[u8]) -> Result<FileSystemUsage, Malformed> {
 /// What storage said, in bytes.
 pub fn encode_error(error: &FetchError) -> Vec<u8> {
     encode(&match error {
-        FetchError::Absent { proven, as_of } => {
+        FetchError::Absent { proven, as_of, .. } => {
             WireError::Absent { proven: *proven, age: WireAge::of(*as_of) }
         }
         FetchError::Storage { errno } => WireError::Storage { errno: *errno },
@@ -113,7 +113,9 @@ pub fn encode_error(error: &FetchError) -> Vec<u8> {
 pub fn decode_error(bytes: &[u8], asked: Instant) -> Result<FetchError, Malformed> {
     let known = |errno: i32| if (1..4096).contains(&errno) { Ok(errno) } else { Err(Malformed) };
     Ok(match decode(bytes)? {
-        WireError::Absent { proven, age } => FetchError::Absent { proven, as_of: age.when(asked) },
+        WireError::Absent { proven, age } => {
+            FetchError::Absent { proven, as_of: age.when(asked), origin: Origin::Parent }
+        }
         // ENOENT has a variant of its own, which says how long it holds.
         WireError::Storage { errno: libc::ENOENT } => return Err(Malformed),
         WireError::Storage { errno } => FetchError::Storage { errno: known(errno)? },

@@ -18,6 +18,7 @@ mod network;
 mod node_faults;
 mod nodes;
 mod processes;
+mod profile;
 mod refresh;
 mod scene;
 mod semantics;

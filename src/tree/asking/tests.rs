@@ -170,7 +170,7 @@ fn what_a_node_that_dies_or_falls_silent_was_asked_is_asked_of_the_next() {
         let chain = Chain::new(1, 5, 5);
         chain.entry().unwrap();
         fails(&chain.carrier, chain.above[0].0);
-        assert_eq!(chain.entry().unwrap().origin, Origin::Parent, "{how}");
+        assert_eq!(chain.entry().unwrap().origin, Origin::Root, "{how}");
         assert_eq!(chain.asked(1), 1, "{how}");
         assert_eq!(chain.recorder.get(Counter::FaultsParentsLost), 1, "{how}");
     }

@@ -47,8 +47,8 @@ fn what_storage_said_comes_through_unchanged() {
     let scene = Scene::new(Fabric::Encrypted);
     let peer = scene.peer(Fabric::Encrypted);
     let errors = [
-        FetchError::Absent { proven: true, as_of: AsOf::now() },
-        FetchError::Absent { proven: false, as_of: AsOf::now() },
+        FetchError::Absent { proven: true, as_of: AsOf::now(), origin: Origin::Parent },
+        FetchError::Absent { proven: false, as_of: AsOf::now(), origin: Origin::Parent },
         FetchError::Storage { errno: libc::EIO },
         FetchError::Stale,
         FetchError::NotListed { errno: None },

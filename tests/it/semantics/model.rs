@@ -96,7 +96,7 @@ impl Source for Model {
     fn entry(&self, path: &FilePath, _: Urgency) -> Fetch<Arc<Entry>> {
         told(
             self.entry_at(path.relative()).map(Arc::new),
-            FetchError::Absent { proven: true, as_of: AsOf::now() },
+            FetchError::Absent { proven: true, as_of: AsOf::now(), origin: Origin::Storage },
         )
     }
 

@@ -1,0 +1,67 @@
+//! `spinney profile`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::{profile, services};
+
+/// Tell what runs touched, from their recordings
+///
+/// `spinney run --report DIR --profile full -- COMMAND` writes a recording to DIR.
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say what a run touched, what it cost, and what could be trimmed
+    ///
+    /// Prints Markdown; with --to OUT writes OUT/report.md, report.html (one page that needs nothing else), report.json and
+    /// a CSV file for each table.
+    #[command(
+        after_help = "Examples:\n  spinney profile report here | less\n  spinney profile report here --to pages"
+    )]
+    Report {
+        /// Directory of a report, or a recording
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Write files there instead
+        #[arg(long, value_name = "OUT")]
+        to: Option<PathBuf>,
+    },
+    /// Have running jobs write what they have recorded so far
+    Snapshot {
+        /// Only the job of this name [default: all of yours on this machine]
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+    },
+}
+
+/// Does it: 0, or 1 if a recording cannot be used.
+pub fn run(args: ProfileArgs) -> ExitCode {
+    let done = match args.what {
+        What::Snapshot { job } => return snapshot(job.as_deref()),
+        What::Report { directory, to } => profile::tell::report(&[directory], to.as_deref()),
+    };
+    match done {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("spinney: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn snapshot(job: Option<&str>) -> ExitCode {
+    let (written, troubles) = services::snapshot::snapshot(job);
+    written.iter().for_each(|directory| println!("{directory}"));
+    troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
+    if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,114 @@
+//! What recordings say, for people and for programs: the same sections as Markdown, HTML, CSV and JSON.
+//!
+//! Not here: adding up (`totals`), the sections themselves (`sections`).
+
+mod advice;
+mod cell;
+mod charts;
+mod html;
+pub mod sections;
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+pub use self::cell::Cell;
+use self::sections::Section;
+
+/// Version of the JSON; it changes when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
+
+/// All sections, about one run or several.
+#[derive(Debug)]
+pub struct Report {
+    /// What it is about.
+    pub title: String,
+    /// What is to be known before reading on, such as what is missing.
+    pub remarks: Vec<String>,
+    /// In the order of reading.
+    pub sections: Vec<Section>,
+}
+
+impl Report {
+    /// As Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("# {}\n\n", self.title);
+        for remark in &self.remarks {
+            let _ = writeln!(text, "- {remark}");
+        }
+        for section in &self.sections {
+            let _ = writeln!(text, "\n## {}", section.title);
+            if !section.about.is_empty() {
+                let _ = write!(text, "\n{}\n", section.about);
+            }
+            if !section.rows.is_empty() {
+                text.push('\n');
+                markdown_table(&mut text, section);
+            }
+        }
+        text
+    }
+
+    /// As one object: the rows of each section by the names of the columns.
+    pub fn json(&self) -> Value {
+        let row = |section: &Section, row: &Vec<Cell>| -> Value {
+            let fields = section.columns.iter().zip(row).map(|(name, cell)| (field_name(name), cell.json()));
+            fields.collect::<Map<_, _>>().into()
+        };
+        let rows =
+            |section: &Section| -> Value { section.rows.iter().map(|one| row(section, one)).collect() };
+        let sections: Map<String, Value> =
+            self.sections.iter().map(|section| (section.name.replace('-', "_"), rows(section))).collect();
+        json!({ "schema": SCHEMA, "kind": "profile", "title": self.title, "remarks": self.remarks, "sections": sections })
+    }
+
+    /// Each section that has rows as a table: its name and its text.
+    pub fn csv(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        self.sections
+            .iter()
+            .filter(|section| !section.rows.is_empty())
+            .map(|section| (section.name, csv(section)))
+    }
+
+    /// As one page that needs nothing else.
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+}
+
+fn markdown_table(text: &mut String, section: &Section) {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    text.push_str(&line(section.columns.iter().map(|name| (*name).to_owned()).collect()));
+    let numeric = |column: usize| section.rows.iter().all(|row| row[column].is_number());
+    let rule = |column| if numeric(column) { "---:" } else { "---" };
+    text.push_str(&line((0..section.columns.len()).map(|column| rule(column).to_owned()).collect()));
+    for row in &section.rows {
+        // A vertical bar would end the cell.
+        text.push_str(&line(
+            row.iter().map(|cell| cell.shown().replace('|', "\\|").replace('\n', " ")).collect(),
+        ));
+    }
+}
+
+fn csv(section: &Section) -> String {
+    let names: Vec<String> = section.columns.iter().map(|name| field_name(name)).collect();
+    let mut text = names.join(",") + "\n";
+    for row in &section.rows {
+        let cells: Vec<String> = row.iter().map(|cell| csv_cell(&cell.plain())).collect();
+        text += &(cells.join(",") + "\n");
+    }
+    text
+}
+
+/// Quoted if need be (RFC 4180).
+pub(super) fn csv_cell(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+fn field_name(column: &str) -> String {
+    column.replace([' ', '-'], "_").replace('%', "percent")
+}

@@ -1,0 +1,120 @@
+//! One value of a table: raw for programs, readable for people.
+
+use serde_json::{Value, json};
+
+/// A value and what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// How many.
+    Count(u64),
+    /// Bytes.
+    Bytes(u64),
+    /// Nanoseconds.
+    Time(u64),
+    /// A part of a whole, 0 to 1.
+    Share(f64),
+    /// A difference.
+    Change(i64),
+    /// A difference in nanoseconds.
+    TimeChange(i64),
+}
+
+impl Cell {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
+            Cell::Count(n) => grouped(*n),
+            Cell::Bytes(n) => bytes(*n),
+            Cell::Time(nanoseconds) => time(*nanoseconds),
+            Cell::Share(share) => format!("{:.1} %", share * 100.0),
+            Cell::Change(n) => format!("{}{}", sign(*n), grouped(n.unsigned_abs())),
+            Cell::TimeChange(n) => format!("{}{}", sign(*n), time(n.unsigned_abs())),
+        }
+    }
+
+    /// For programs, as text.
+    pub fn plain(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
+            other => other.json().to_string(),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        match self {
+            Cell::Text(text) => json!(text),
+            Cell::Count(n) | Cell::Bytes(n) | Cell::Time(n) => json!(n),
+            Cell::Share(share) => json!((share * 10_000.0).round() / 10_000.0),
+            Cell::Change(n) | Cell::TimeChange(n) => json!(n),
+        }
+    }
+
+    /// Whether it is to stand at the right.
+    pub fn is_number(&self) -> bool {
+        !matches!(self, Cell::Text(_))
+    }
+}
+
+fn sign(n: i64) -> &'static str {
+    match n {
+        0 => "",
+        1.. => "+",
+        _ => "−",
+    }
+}
+
+/// 1,234,567.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn scaled(n: f64, units: &[(f64, &str)]) -> String {
+    let (size, unit) = units.iter().rev().find(|(size, _)| n >= *size).unwrap_or(&units[0]);
+    let n = n / size;
+    let digits = if n < 10.0 && *size > 1.0 { 1 } else { 0 };
+    format!("{n:.digits$} {unit}")
+}
+
+fn bytes(n: u64) -> String {
+    scaled(n as f64, &[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB")])
+}
+
+/// Nanoseconds for people.
+pub(super) fn time(n: u64) -> String {
+    scaled(n as f64, &[(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_readable() {
+        let cases = [
+            (Cell::Count(0), "0"),
+            (Cell::Count(1_234_567), "1,234,567"),
+            (Cell::Bytes(999), "999 B"),
+            (Cell::Bytes(1_500), "1.5 kB"),
+            (Cell::Time(12_345), "12 µs"),
+            (Cell::Time(3_600_000_000_000), "3600 s"),
+            (Cell::Share(0.125), "12.5 %"),
+            (Cell::Change(-1000), "−1,000"),
+            (Cell::Change(5), "+5"),
+        ];
+        for (cell, shown) in cases {
+            assert_eq!(cell.shown(), shown);
+        }
+    }
+}

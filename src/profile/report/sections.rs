@@ -1,0 +1,391 @@
+//! The sections of a report.
+//!
+//! Not here: how they look (`report`, `html`), what is advised (`advice`).
+
+use std::collections::BTreeMap;
+
+use super::charts::Chart;
+use super::{Cell, Report, advice};
+use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
+use crate::profile::totals::{Sum, Totals, What, quantile};
+
+/// Rows of a table of paths: 30.
+const PATHS_SHOWN: usize = 30;
+
+/// Rows of a table of nodes, tasks or programs: 50, those with the most waiting.
+const ROWS_SHOWN: usize = 50;
+
+/// One table with what is to be said about it.
+#[derive(Debug)]
+pub struct Section {
+    /// In file names and JSON.
+    pub name: &'static str,
+    /// The heading.
+    pub title: &'static str,
+    /// What it shows.
+    pub about: String,
+    /// Names of the columns.
+    pub columns: Vec<&'static str>,
+    /// The rows; none: the text says it all.
+    pub rows: Vec<Vec<Cell>>,
+    /// The same as a picture.
+    pub chart: Option<Chart>,
+}
+
+impl Section {
+    pub(super) fn table(
+        name: &'static str,
+        title: &'static str,
+        about: &str,
+        columns: &[&'static str],
+    ) -> Self {
+        let (about, columns) = (about.to_owned(), columns.to_vec());
+        Section { name, title, about, columns, rows: Vec::new(), chart: None }
+    }
+}
+
+/// What `totals` say about runs.
+pub fn report(totals: &Totals) -> Report {
+    let mut sections =
+        vec![summary(totals), operations(totals), sources(totals), latencies(totals), course(totals)];
+    if !totals.paths.is_empty() {
+        sections.extend(paths(totals));
+        sections.push(packages(totals));
+    }
+    sections.extend([nodes(totals), commands(totals), tasks(totals)]);
+    sections.push(advice::section(totals));
+    sections.retain(|section| !section.rows.is_empty() || !section.about.is_empty());
+    Report { title: title(totals), remarks: remarks(totals), sections }
+}
+
+fn title(totals: &Totals) -> String {
+    let command = totals.headers.first().map(|header| header.command.join(" ")).unwrap_or_default();
+    match totals.headers.len() {
+        0 | 1 => format!("What `{command}` touched"),
+        n => format!("What `{command}` touched, {n} recordings together"),
+    }
+}
+
+fn remarks(totals: &Totals) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(header) = totals.headers.first() {
+        remarks.push(format!("Job {}; views: {}", header.job, header.views.join(", ")));
+        remarks.push(format!("Recorded with `--profile {}`, written for `{}`", mode(header), header.tag));
+    }
+    let missing = totals.missing_nodes();
+    match missing.len() {
+        0 => remarks.push(format!("Nodes: {}, none is missing", totals.nodes.len())),
+        n => {
+            let some: Vec<String> = missing.iter().take(20).map(|(_, node)| node.to_string()).collect();
+            let more = if n > 20 { " and more" } else { "" };
+            remarks.push(format!("**{n} nodes are missing**: {}{more}", some.join(", ")));
+        }
+    }
+    if totals.headers.iter().all(|header| header.observed) {
+        remarks.push(
+            "The kernel's memory was off: every access of the tasks was seen, and the run was slower"
+                .to_owned(),
+        );
+    } else {
+        remarks.push(
+            "The kernel answered what it knew by itself: counts are a lower bound (`--profile full` sees every access)"
+                .to_owned(),
+        );
+    }
+    let lost: u64 = totals.nodes.values().map(|node| node.lost).sum();
+    if lost > 0 {
+        remarks.push(format!("**{lost} answers are not told by path**: the table of paths was full"));
+    }
+    remarks
+}
+
+fn mode(header: &crate::profile::recording::Header) -> String {
+    header.top.map_or_else(|| header.mode.clone(), |n| format!("top={n}"))
+}
+
+fn summary(totals: &Totals) -> Section {
+    let mut section = Section::table("summary", "In short", "", &["what", "how much"]);
+    let answers = answers_by(totals);
+    let all: u64 = answers.values().map(|sum| sum.calls).sum();
+    let waited: u64 = totals.times.values().map(|(_, waited)| waited).sum();
+    let absent = totals.sum(|(_, outcome, _)| outcome == Outcome::Absent);
+    let mut add = |what: &str, cell| section.rows.push(vec![Cell::Text(what.to_owned()), cell]);
+    add("answers to tasks", Cell::Count(all));
+    add("time that tasks waited for them, added up", Cell::Time(waited));
+    add(
+        "answers out of the node's own memory",
+        Cell::Share(share(answers.get(&AnsweredBy::Cache).map_or(0, |sum| sum.calls), all)),
+    );
+    add(
+        "answers that a node asked storage for",
+        Cell::Count(answers.get(&AnsweredBy::Storage).map_or(0, |sum| sum.calls)),
+    );
+    if !totals.paths.is_empty() {
+        add("different paths", Cell::Count(totals.paths.len() as u64));
+        add(
+            "answers that there is no such name",
+            Cell::Share(share(absent.calls, totals.sum(|_| true).calls)),
+        );
+        add("bytes of content", Cell::Bytes(totals.sum(|_| true).bytes));
+    }
+    add("nodes", Cell::Count(totals.nodes.len() as u64));
+    section
+}
+
+/// Answers by who gave them: complete in every mode, since they come from the latencies.
+fn answers_by(totals: &Totals) -> BTreeMap<AnsweredBy, Sum> {
+    let mut all: BTreeMap<AnsweredBy, Sum> = BTreeMap::new();
+    for ((_, by), buckets) in &totals.latencies {
+        all.entry(*by).or_default().calls += buckets.values().sum::<u64>();
+    }
+    all
+}
+
+fn operations(totals: &Totals) -> Section {
+    let about = "How often tasks asked, and how long they waited for the answers. Durations are at most 12.5 % too high.";
+    let columns = ["operation", "calls", "share", "median", "90 %", "99 %", "longest", "waited"];
+    let mut section = Section::table("operations", "Operations", about, &columns);
+    let all: u64 = totals.latencies.values().flat_map(BTreeMap::values).sum();
+    for operation in Operation::ALL {
+        let durations = totals.durations(|of, _| of == *operation);
+        let calls: u64 = durations.values().sum();
+        if calls == 0 {
+            continue;
+        }
+        let mut row =
+            vec![Cell::Text(operation.name().to_owned()), Cell::Count(calls), Cell::Share(share(calls, all))];
+        row.extend([0.5, 0.9, 0.99, 1.0].map(|part| Cell::Time(quantile(&durations, part).unwrap_or(0))));
+        row.push(Cell::Time(estimated(&durations)));
+        section.rows.push(row);
+    }
+    section.rows.sort_by_key(|row| std::cmp::Reverse(number(&row[7])));
+    section.chart = Chart::bars(&section.rows, 0, 1);
+    section
+}
+
+/// The sum of durations, each taken for the longest of its bucket.
+fn estimated(durations: &BTreeMap<u64, u64>) -> u64 {
+    durations.iter().map(|(longest, count)| longest.saturating_mul(*count)).fold(0, u64::saturating_add)
+}
+
+fn sources(totals: &Totals) -> Section {
+    let about = "Who knew: this node (`cache`), the node above (`parent`), the `root` of a tree, or `storage`, asked by this node. \
+                 Errors other than an absence are storage's own.";
+    let columns = ["source", "answers", "share", "median", "99 %", "waited"];
+    let mut section = Section::table("sources", "Answers by source", about, &columns);
+    let all: u64 = totals.latencies.values().flat_map(BTreeMap::values).sum();
+    for by in AnsweredBy::ALL {
+        let durations = totals.durations(|_, of| of == *by);
+        let calls: u64 = durations.values().sum();
+        if calls > 0 {
+            section.rows.push(vec![
+                Cell::Text(by.name().to_owned()),
+                Cell::Count(calls),
+                Cell::Share(share(calls, all)),
+                Cell::Time(quantile(&durations, 0.5).unwrap_or(0)),
+                Cell::Time(quantile(&durations, 0.99).unwrap_or(0)),
+                Cell::Time(estimated(&durations)),
+            ]);
+        }
+    }
+    section.chart = Chart::bars(&section.rows, 0, 1);
+    section
+}
+
+fn latencies(totals: &Totals) -> Section {
+    let about = "How many answers took how long, all operations together.";
+    let mut section =
+        Section::table("latencies", "Latencies", about, &["up to", "cache", "parent", "root", "storage"]);
+    let all: Vec<BTreeMap<u64, u64>> =
+        AnsweredBy::ALL.iter().map(|by| totals.durations(|_, of| of == *by)).collect();
+    let mut doublings: BTreeMap<u64, [u64; 4]> = BTreeMap::new();
+    for (by, durations) in all.iter().enumerate() {
+        for (longest, count) in durations {
+            doublings.entry((longest + 1).next_power_of_two()).or_default()[by] += count;
+        }
+    }
+    for (longest, counts) in &doublings {
+        let mut row = vec![Cell::Time(*longest)];
+        row.extend(counts.map(Cell::Count));
+        section.rows.push(row);
+    }
+    section.chart = Chart::stacks(&section.rows, &["cache", "parent", "root", "storage"]);
+    section
+}
+
+fn course(totals: &Totals) -> Section {
+    let about = "Answers since recording began on each node, all nodes together: 10 ms at a time for the first 10 s, then \
+                 1 s, then 60 s. `waiting` is how many tasks waited for an answer on average.";
+    let columns = ["from", "until", "cache", "parent", "root", "storage", "waiting"];
+    let mut section = Section::table("course", "Course of the start", about, &columns);
+    for ((from, until), (answers, waited)) in &totals.times {
+        let mut row = vec![Cell::Time(from * 1000), Cell::Time(until * 1000)];
+        row.extend(answers.map(Cell::Count));
+        let tasks = *waited as f64 / ((until - from) * 1000) as f64;
+        row.push(Cell::Text(format!("{tasks:.1}")));
+        section.rows.push(row);
+    }
+    section.chart = Chart::course(totals);
+    section
+}
+
+/// Hottest paths by what was asked of them.
+fn paths(totals: &Totals) -> Vec<Section> {
+    let found =
+        |of: Operation| move |(operation, outcome, _): What| operation == of && outcome == Outcome::Found;
+    let metadata = |(operation, outcome, _): What| {
+        use Operation::{Attributes, Lookup, Open, Readlink};
+        outcome == Outcome::Found && matches!(operation, Lookup | Attributes | Readlink | Open)
+    };
+    vec![
+        hottest(totals, ["hot-metadata", "Paths by names and attributes"], metadata, |sum| sum.calls),
+        hottest(totals, ["hot-data", "Paths by content"], found(Operation::Read), |sum| sum.bytes),
+        hottest(totals, ["hot-listings", "Directories by listing"], found(Operation::List), |sum| sum.calls),
+        hottest(
+            totals,
+            ["hot-absences", "Names that are not there"],
+            |(_, outcome, _)| outcome == Outcome::Absent,
+            |sum| sum.calls,
+        ),
+        hottest(totals, ["hot-waiting", "Paths by waiting"], |_| true, |sum| sum.nanoseconds),
+    ]
+}
+
+fn hottest(
+    totals: &Totals,
+    [name, title]: [&'static str; 2],
+    wanted: impl Fn(What) -> bool + Copy,
+    by: impl Fn(&Sum) -> u64,
+) -> Section {
+    let about = format!("The first {PATHS_SHOWN}, added up over all nodes.");
+    let columns = ["path", "calls", "bytes", "waited", "from storage"];
+    let mut section = Section::table(name, title, &about, &columns);
+    let mut all: Vec<(&str, Sum, Sum)> = Vec::new();
+    for (path, of_path) in &totals.paths {
+        let sum = of_path.sum(wanted);
+        if sum.calls > 0 {
+            all.push((path, sum, of_path.sum(|what| wanted(what) && what.2 == AnsweredBy::Storage)));
+        }
+    }
+    all.sort_by(|one, other| by(&other.1).cmp(&by(&one.1)).then_with(|| one.0.cmp(other.0)));
+    for (path, sum, storage) in all.into_iter().take(PATHS_SHOWN) {
+        section.rows.push(vec![
+            Cell::Text(path.into()),
+            Cell::Count(sum.calls),
+            Cell::Bytes(sum.bytes),
+            Cell::Time(sum.nanoseconds),
+            Cell::Count(storage.calls),
+        ]);
+    }
+    if section.rows.is_empty() {
+        section.about.clear();
+    }
+    section
+}
+
+fn packages(totals: &Totals) -> Section {
+    let about = "What was asked, by what it belongs to: a package of Python or R, its standard library, libraries, programs.";
+    let columns = ["belongs to", "paths", "calls", "absent", "bytes", "waited"];
+    let mut section = Section::table("packages", "By package", about, &columns);
+    let mut all: BTreeMap<String, (u64, Sum, u64)> = BTreeMap::new();
+    for (path, of_path) in &totals.paths {
+        let (paths, sum, absent) = all.entry(advice::belongs_to(path)).or_default();
+        *paths += 1;
+        *sum += of_path.sum(|_| true);
+        *absent += of_path.sum(|(_, outcome, _)| outcome == Outcome::Absent).calls;
+    }
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, (_, sum, _))| std::cmp::Reverse(sum.nanoseconds));
+    for (package, (paths, sum, absent)) in all.into_iter().take(ROWS_SHOWN) {
+        section.rows.push(vec![
+            Cell::Text(package),
+            Cell::Count(paths),
+            Cell::Count(sum.calls),
+            Cell::Count(absent),
+            Cell::Bytes(sum.bytes),
+            Cell::Time(sum.nanoseconds),
+        ]);
+    }
+    section
+}
+
+fn nodes(totals: &Totals) -> Section {
+    let about = spread(totals);
+    let columns = ["run", "node", "host", "answers", "from storage", "bytes", "waited"];
+    let mut section = Section::table("nodes", "Nodes", &about, &columns);
+    let mut all: Vec<_> = totals.nodes.iter().collect();
+    all.sort_by_key(|(_, node)| std::cmp::Reverse(node.by.values().map(|sum| sum.nanoseconds).sum::<u64>()));
+    for ((run, rank), node) in all.into_iter().take(ROWS_SHOWN) {
+        let mut sum = Sum::default();
+        node.by.values().for_each(|part| sum += *part);
+        section.rows.push(vec![
+            Cell::Count(u64::from(*run)),
+            Cell::Count(u64::from(*rank)),
+            Cell::Text(node.host.clone()),
+            Cell::Count(answers_of(node)),
+            Cell::Count(node.counters.get("answers.storage").copied().unwrap_or(0)),
+            Cell::Bytes(sum.bytes),
+            Cell::Time(sum.nanoseconds),
+        ]);
+    }
+    section
+}
+
+fn answers_of(node: &crate::profile::totals::OfNode) -> u64 {
+    let names = ["answers.cache", "answers.parent", "answers.storage", "answers.errors"];
+    names.iter().filter_map(|name| node.counters.get(*name)).sum()
+}
+
+/// How unequal the nodes were.
+fn spread(totals: &Totals) -> String {
+    let mut answers: Vec<u64> = totals.nodes.values().map(answers_of).collect();
+    answers.sort_unstable();
+    let (Some(least), Some(most)) = (answers.first(), answers.last()) else { return String::new() };
+    let median = answers[answers.len() / 2];
+    let shown = |n: u64| Cell::Count(n).shown();
+    format!(
+        "Answers to a node's tasks: {} at least, {} in the middle, {} at most. The table has the {} nodes at most that waited longest.",
+        shown(*least),
+        shown(median),
+        shown(*most),
+        ROWS_SHOWN
+    )
+}
+
+fn commands(totals: &Totals) -> Section {
+    let about = "Who asked, by the name of the program. Without a name: the kernel, reading ahead, or processes beyond the first 1,023 of a node.";
+    let mut section =
+        Section::table("programs", "Programs", about, &["program", "processes", "answers", "waited"]);
+    let mut all: Vec<_> = totals.commands.iter().collect();
+    all.sort_by_key(|(_, (_, sum))| std::cmp::Reverse(sum.nanoseconds));
+    for (command, (processes, sum)) in all.into_iter().take(ROWS_SHOWN) {
+        let cells = [Cell::Count(*processes), Cell::Count(sum.calls), Cell::Time(sum.nanoseconds)];
+        section.rows.push([Cell::Text(command.clone())].into_iter().chain(cells).collect());
+    }
+    section
+}
+
+fn tasks(totals: &Totals) -> Section {
+    let mut section = Section::table("tasks", "Tasks", "", &["task", "answers", "waited"]);
+    let mut all: Vec<_> = totals.tasks.iter().collect();
+    all.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.nanoseconds));
+    for (task, sum) in all.into_iter().take(ROWS_SHOWN) {
+        section.rows.push(vec![Cell::Count(*task), Cell::Count(sum.calls), Cell::Time(sum.nanoseconds)]);
+    }
+    if !section.rows.is_empty() {
+        section.about =
+            format!("By the number that the launcher gave; the {ROWS_SHOWN} that waited longest.");
+    }
+    section
+}
+
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+fn number(cell: &Cell) -> u64 {
+    match cell {
+        Cell::Count(n) | Cell::Bytes(n) | Cell::Time(n) => *n,
+        _ => 0,
+    }
+}

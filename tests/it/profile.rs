@@ -1,0 +1,131 @@
+//! Recordings of runs: what stands in them, and that it outlives who wrote it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::scene::{CONTENT, Scene, eventually, finish, kill, output, scenes, text};
+
+/// The lines of a recording.
+fn lines(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Calls by path beneath the view, operation and outcome, over all nodes and sources.
+fn calls(scene: &Scene, lines: &[Value]) -> BTreeMap<(String, String, String), u64> {
+    let mut calls = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["path"].is_string()) {
+        let word = |field: &str| line[field].as_str().unwrap().to_owned();
+        let path = word("path").replace(scene.env.to_str().unwrap(), "");
+        *calls.entry((path, word("operation"), word("outcome"))).or_default() +=
+            line["calls"].as_u64().unwrap();
+    }
+    calls
+}
+
+fn key(path: &str, operation: &str, outcome: &str) -> (String, String, String) {
+    (path.to_owned(), operation.to_owned(), outcome.to_owned())
+}
+
+/// Reads a file three times and looks for one that is not there twice; then waits for a gate if there is to be one.
+fn start(scene: &Scene, flags: &[&str], script: &str) -> Child {
+    let script =
+        format!("for n in 1 2 3; do cat $0/file; done; [ -e $0/nothing ]; [ -e $0/nothing ]; {script}");
+    let mut run =
+        scene.run(&[&["-q", "--require", "--report", "report"], flags].concat(), &["sh", "-c", &script]);
+    run.arg(&scene.env).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+const WAIT: &str = "touch here-$SPINNEY_NODE; until [ -e gate ]; do sleep 0.01; done";
+
+#[test]
+fn a_full_recording_has_every_access_and_no_other() {
+    for scene in scenes() {
+        assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
+        let lines = lines(&scene.home.join("report/recording.jsonl"));
+        assert_eq!((&lines[0]["mode"], &lines[0]["tag"]), (&"full".into(), &"pre-destroy".into()));
+        let calls = calls(&scene, &lines);
+        assert_eq!(calls.get(&key("/file", "open", "found")), Some(&3), "{calls:#?}");
+        // The kernel may ask twice for one call.
+        assert!(calls.get(&key("/file", "lookup", "found")) >= Some(&3), "{calls:#?}");
+        assert!(calls.get(&key("/nothing", "lookup", "absent")) >= Some(&2), "{calls:#?}");
+        let read =
+            lines.iter().filter(|line| line["path"].as_str().is_some_and(|path| path.ends_with("/file")));
+        let bytes: u64 = read.filter_map(|line| line["bytes"].as_u64()).sum();
+        assert_eq!(bytes, 3 * CONTENT.len() as u64, "no opening is answered with pages of another");
+        let paths: BTreeSet<&str> = calls.keys().map(|(path, ..)| path.as_str()).collect();
+        assert_eq!(paths, BTreeSet::from(["", "/file", "/nothing"]));
+        let tasks: Vec<&str> = lines.iter().filter_map(|line| line["command"].as_str()).collect();
+        assert!(tasks.contains(&"cat") && tasks.contains(&"sh"), "{tasks:?}");
+        let said = text(&output(&mut scene.spinney(&["profile", "report", "report"])).stdout);
+        assert!(said.contains("every access of the tasks was seen") && said.contains("/nothing"), "{said}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_loses_nothing_that_it_answered() {
+    for scene in scenes() {
+        let script = format!("{WAIT}; cat $0/file; exit 0");
+        let child = start(&scene, &["--profile", "full"], &script);
+        eventually("it waits", || scene.home.join("here-").exists());
+        kill(scene.process("daemon-process"), libc::SIGKILL);
+        fs::write(scene.home.join("gate"), "").unwrap();
+        assert!(finish(child).status.success());
+        let lines = lines(&scene.home.join("report/recording.jsonl"));
+        let calls = calls(&scene, &lines);
+        assert_eq!(calls.get(&key("/file", "open", "found")), Some(&4), "{calls:#?}");
+        assert!(calls.get(&key("/nothing", "lookup", "absent")) >= Some(&2), "{calls:#?}");
+        assert_eq!(lines[1]["counters"]["faults.daemon_restarts"], 1);
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn all_nodes_of_a_machine_are_in_one_recording_and_each_in_a_snapshot() {
+    for scene in scenes() {
+        let job = format!("snapshot{}", scene.home.display());
+        let flags = ["--profile", "top=20", "--job", &job, "--local-nodes", "3"];
+        let child = start(&scene, &flags, &format!("{WAIT}; exit 0"));
+        eventually("all wait", || (0..3).all(|node| scene.home.join(format!("here-{node}")).exists()));
+        let told = output(&mut scene.spinney(&["profile", "snapshot", "--job", &job]));
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        let report = scene.home.join("report");
+        for node in 0..3 {
+            let lines = lines(&report.join(format!("snapshots/on-demand/recording-node-{node:06}.jsonl")));
+            assert_eq!(lines[0]["tag"], "on-demand");
+            assert!(calls(&scene, &lines).contains_key(&key("/file", "read", "found")), "node {node}");
+        }
+        fs::write(scene.home.join("gate"), "").unwrap();
+        assert!(finish(child).status.success());
+        let lines = lines(&report.join("recording.jsonl"));
+        assert_eq!(
+            (&lines[0]["n_nodes"], &lines[0]["missing_nodes"]),
+            (&3.into(), &Value::Array(Vec::new()))
+        );
+        let sources: BTreeSet<&str> = lines.iter().filter_map(|line| line["source"].as_str()).collect();
+        assert!(sources.contains("root") && sources.contains("storage"), "{sources:?}");
+        let parts = fs::read_dir(&report).unwrap().flatten();
+        assert_eq!(
+            parts.filter(|entry| entry.file_name().to_string_lossy().starts_with("recording")).count(),
+            1
+        );
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn without_a_directory_nothing_can_be_recorded() {
+    for scene in scenes() {
+        let refused = output(&mut scene.run(&["--profile", "full"], &["true"]));
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains("--profile needs --report DIR"), "{}", text(&refused.stderr));
+        let none = output(&mut scene.spinney(&["profile", "report", "."]));
+        assert_eq!(none.status.code(), Some(1));
+        assert_eq!(text(&none.stderr).lines().count(), 1, "{}", text(&none.stderr));
+    }
+}
