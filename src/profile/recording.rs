@@ -136,6 +136,20 @@ pub enum OtherLine {
     Unknown,
 }
 
+impl Line<'_> {
+    /// The node that it is about.
+    pub fn node(&self) -> Option<u32> {
+        match self {
+            Line::Path(line) => Some(line.node),
+            Line::Other(OtherLine::Node(line)) => Some(line.node),
+            Line::Other(OtherLine::Latency(line)) => Some(line.node),
+            Line::Other(OtherLine::Task(line)) => Some(line.node),
+            Line::Other(OtherLine::Time(line)) => Some(line.node),
+            Line::Other(OtherLine::End { .. } | OtherLine::Unknown) => None,
+        }
+    }
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeLine {
