@@ -99,7 +99,7 @@ mod tests {
             writing.add(&PathLine {
                 node: 0,
                 path: (*path).into(),
-                path_hex: None,
+                path_bytes: None,
                 operation: Operation::Lookup,
                 outcome: Outcome::Found,
                 source: AnsweredBy::Cache,

@@ -331,7 +331,7 @@ mod tests {
         PathLine {
             node,
             path: path.into(),
-            path_hex: None,
+            path_bytes: None,
             operation,
             outcome,
             source,
