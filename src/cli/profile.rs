@@ -33,6 +33,35 @@ enum What {
         #[arg(long, value_name = "OUT")]
         to: Option<PathBuf>,
     },
+    /// Add up the nodes and runs of several directories
+    ///
+    /// Prints CSV: a row for each path, operation, outcome and source, with the number of nodes that had it.
+    Aggregate {
+        /// Directories of reports, or recordings
+        #[arg(value_name = "DIR", required = true)]
+        directories: Vec<PathBuf>,
+        /// Print a report of all together instead
+        #[arg(long)]
+        report: bool,
+    },
+    /// Say in what two runs differ
+    Diff {
+        /// The run before
+        before: PathBuf,
+        /// The run after
+        after: PathBuf,
+    },
+    /// Write a recording in the layout of Copper's profile files
+    ///
+    /// OUT/README.md says what stands for what.
+    Copper {
+        /// Directory of a report
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Where to write
+        #[arg(value_name = "OUT")]
+        out: PathBuf,
+    },
     /// Have running jobs write what they have recorded so far
     Snapshot {
         /// Only the job of this name [default: all of yours on this machine]
@@ -45,6 +74,10 @@ enum What {
 pub fn run(args: ProfileArgs) -> ExitCode {
     let done = match args.what {
         What::Snapshot { job } => return snapshot(job.as_deref()),
+        What::Aggregate { directories, report: true } => profile::tell::report(&directories, None),
+        What::Aggregate { directories, .. } => profile::tell::aggregate(&directories),
+        What::Diff { before, after } => profile::tell::diff(&before, &after),
+        What::Copper { directory, out } => profile::copper::export(&directory, &out).map(|()| String::new()),
         What::Report { directory, to } => profile::tell::report(&[directory], to.as_deref()),
     };
     match done {

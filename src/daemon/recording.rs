@@ -182,11 +182,11 @@ impl Inner {
                 bytes.push(b'/');
                 bytes.extend_from_slice(&row.relative);
             }
-            let (path, path_hex) = path_fields(&bytes);
+            let (path, path_bytes) = path_fields(&bytes);
             writing.add(&PathLine {
                 node: self.rank(),
                 path,
-                path_hex,
+                path_bytes,
                 operation: row.operation,
                 outcome: row.outcome,
                 source: row.by,

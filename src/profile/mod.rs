@@ -5,6 +5,8 @@
 //!
 //! Not here: writing the report of a run (`daemon::report`) or its recording (`daemon::recording`).
 
+pub mod compare;
+pub mod copper;
 pub mod recorder;
 pub mod recording;
 pub mod report;

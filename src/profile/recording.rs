@@ -79,12 +79,12 @@ impl Header {
 pub struct PathLine<'a> {
     /// Which node.
     pub node: u32,
-    /// The absolute path; empty if it is not UTF-8.
-    #[serde(borrow, default)]
+    /// The absolute path; empty, and then not written, if it is not UTF-8.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     pub path: Cow<'a, str>,
-    /// Its bytes as hexadecimal digits, if it is not UTF-8.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub path_hex: Option<Cow<'a, str>>,
+    /// Its bytes, if it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<Vec<u8>>,
     /// What was asked.
     pub operation: Operation,
     /// What was answered.
@@ -107,9 +107,9 @@ pub struct PathLine<'a> {
 impl PathLine<'_> {
     /// The path for people: what is not UTF-8 is replaced.
     pub fn shown(&self) -> Cow<'_, str> {
-        match &self.path_hex {
+        match &self.path_bytes {
             None => Cow::Borrowed(&self.path),
-            Some(hex) => Cow::Owned(String::from_utf8_lossy(&from_hex(hex)).into_owned()),
+            Some(bytes) => String::from_utf8_lossy(bytes),
         }
     }
 }
@@ -134,6 +134,20 @@ pub enum OtherLine {
     /// A kind that came later: to be passed by.
     #[serde(other)]
     Unknown,
+}
+
+impl Line<'_> {
+    /// The node that it is about.
+    pub fn node(&self) -> Option<u32> {
+        match self {
+            Line::Path(line) => Some(line.node),
+            Line::Other(OtherLine::Node(line)) => Some(line.node),
+            Line::Other(OtherLine::Latency(line)) => Some(line.node),
+            Line::Other(OtherLine::Task(line)) => Some(line.node),
+            Line::Other(OtherLine::Time(line)) => Some(line.node),
+            Line::Other(OtherLine::End { .. } | OtherLine::Unknown) => None,
+        }
+    }
 }
 
 /// A node.
@@ -385,19 +399,11 @@ fn parse(bytes: &[u8]) -> Option<Line<'_>> {
 }
 
 /// A path as the two fields it is written in.
-pub fn path_fields(path: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+pub fn path_fields(path: &[u8]) -> (Cow<'_, str>, Option<Vec<u8>>) {
     match std::str::from_utf8(path) {
         Ok(text) => (Cow::Borrowed(text), None),
-        Err(_) => {
-            let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
-            (Cow::Borrowed(""), Some(Cow::Owned(hex)))
-        }
+        Err(_) => (Cow::Borrowed(""), Some(path.to_vec())),
     }
-}
-
-fn from_hex(hex: &str) -> Vec<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
-    hex.as_bytes().chunks(2).map(|two| digit(two[0]) << 4 | two.get(1).map_or(0, |low| digit(*low))).collect()
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -409,12 +415,12 @@ mod tests {
     use super::*;
 
     fn line(path: &[u8]) -> PathLine<'_> {
-        let (path, path_hex) = path_fields(path);
+        let (path, path_bytes) = path_fields(path);
         let (operation, outcome, source) = (Operation::Lookup, Outcome::Absent, AnsweredBy::Root);
         PathLine {
             node: 3,
             path,
-            path_hex,
+            path_bytes,
             operation,
             outcome,
             source,

@@ -101,7 +101,7 @@ fn csv(section: &Section) -> String {
 }
 
 /// Quoted if need be (RFC 4180).
-pub(super) fn csv_cell(text: &str) -> String {
+pub fn csv_cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

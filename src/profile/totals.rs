@@ -119,15 +119,29 @@ impl Totals {
         Ok(totals)
     }
 
+    /// Of each node in the recordings of `directory`, by itself. Takes as much memory as they have lines.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, RecordingError> {
+        let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
+        for file in recording::files(directory)? {
+            let header = recording::read(&file, |_, line| {
+                if let Some(node) = line.node() {
+                    all.entry(node).or_default().add_line(0, line);
+                }
+            })?;
+            all.values_mut().for_each(|totals| totals.headers.push(header.clone()));
+        }
+        Ok(all)
+    }
+
     /// Adds one file.
     ///
     /// # Errors
     /// It is no whole recording; the sums are then of no use any more.
     pub fn add(&mut self, run: u32, file: &Path) -> Result<(), RecordingError> {
-        let header = recording::read(file, |_, line| match line {
-            Line::Path(line) => self.add_path(run, &line),
-            Line::Other(line) => self.add_other(run, line),
-        })?;
+        let header = recording::read(file, |_, line| self.add_line(run, line))?;
         self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
         self.headers.push(header);
         Ok(())
@@ -161,6 +175,13 @@ impl Totals {
             }
         }
         all
+    }
+
+    fn add_line(&mut self, run: u32, line: Line<'_>) {
+        match line {
+            Line::Path(line) => self.add_path(run, &line),
+            Line::Other(line) => self.add_other(run, line),
+        }
     }
 
     fn add_path(&mut self, run: u32, line: &PathLine<'_>) {

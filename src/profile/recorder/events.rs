@@ -117,7 +117,7 @@ impl Events {
     /// Records an answer to a question that began at `began`.
     ///
     /// # Cost
-    /// Some 100 ns (`benches/recorder`); one lock, held for a look into a table.
+    /// Two looks at the clock and one lock, held for a look into a table (`benches/recorder`).
     pub fn note(&self, began: u64, event: &Event<'_>) {
         let now = now_ns();
         let took = now.saturating_sub(began);

@@ -33,12 +33,8 @@ pub struct Section {
 }
 
 impl Section {
-    pub(super) fn table(
-        name: &'static str,
-        title: &'static str,
-        about: &str,
-        columns: &[&'static str],
-    ) -> Self {
+    /// Without rows as yet.
+    pub fn table(name: &'static str, title: &'static str, about: &str, columns: &[&'static str]) -> Self {
         let (about, columns) = (about.to_owned(), columns.to_vec());
         Section { name, title, about, columns, rows: Vec::new(), chart: None }
     }

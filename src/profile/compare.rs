@@ -1,0 +1,125 @@
+//! Two runs, side by side: what one asked and the other did not, and what took longer.
+//!
+//! Not here: one run by itself (`report`).
+
+use std::collections::BTreeSet;
+
+use super::recorder::event::Operation;
+use super::report::sections::Section;
+use super::report::{Cell, Report};
+use super::totals::{Sum, Totals};
+
+/// Paths that are told: 30 of each kind.
+const PATHS_SHOWN: usize = 30;
+
+/// In what `after` differs from `before`.
+pub fn report(before: &Totals, after: &Totals) -> Report {
+    let about = "Negative: the second run asked less, or waited less.";
+    let columns = [
+        "operation",
+        "calls before",
+        "calls after",
+        "change",
+        "waited before",
+        "waited after",
+        "change of waiting",
+    ];
+    let mut operations = Section::table("operations", "Operations", about, &columns);
+    for operation in Operation::ALL {
+        let of = |totals: &Totals| totals.sum(|(of, ..)| of == *operation);
+        let (one, other) = (of(before), of(after));
+        if one.calls + other.calls > 0 {
+            operations.rows.push(row(operation.name(), one, other));
+        }
+    }
+    let all = |totals: &Totals| totals.sum(|_| true);
+    operations.rows.push(row("all", all(before), all(after)));
+    let mut remarks = Vec::new();
+    if !before.is_complete() || !after.is_complete() {
+        remarks.push(
+            "At least one of the runs was not recorded with every access: counts are lower bounds".to_owned(),
+        );
+    }
+    Report {
+        title: "Two runs compared".to_owned(),
+        remarks,
+        sections: vec![operations, paths(before, after)],
+    }
+}
+
+/// Paths that differ most, in calls.
+fn paths(before: &Totals, after: &Totals) -> Section {
+    let about = format!("The {PATHS_SHOWN} whose calls differ most.");
+    let columns = [
+        "path",
+        "calls before",
+        "calls after",
+        "change",
+        "waited before",
+        "waited after",
+        "change of waiting",
+    ];
+    let mut section = Section::table("paths", "Paths", &about, &columns);
+    let names: BTreeSet<&str> = before.paths.keys().chain(after.paths.keys()).map(|path| &**path).collect();
+    let of = |totals: &Totals, path: &str| {
+        totals.paths.get(path).map(|of_path| of_path.sum(|_| true)).unwrap_or_default()
+    };
+    let mut all: Vec<(&str, Sum, Sum)> =
+        names.into_iter().map(|path| (path, of(before, path), of(after, path))).collect();
+    all.retain(|(_, one, other)| one.calls != other.calls);
+    all.sort_by_key(|(_, one, other)| std::cmp::Reverse(one.calls.abs_diff(other.calls)));
+    section.rows =
+        all.into_iter().take(PATHS_SHOWN).map(|(path, one, other)| row(path, one, other)).collect();
+    section
+}
+
+fn row(name: &str, before: Sum, after: Sum) -> Vec<Cell> {
+    let change = |before: u64, after: u64| after.cast_signed().saturating_sub(before.cast_signed());
+    vec![
+        Cell::Text(name.to_owned()),
+        Cell::Count(before.calls),
+        Cell::Count(after.calls),
+        Cell::Change(change(before.calls, after.calls)),
+        Cell::Time(before.nanoseconds),
+        Cell::Time(after.nanoseconds),
+        Cell::TimeChange(change(before.nanoseconds, after.nanoseconds)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::recorder::event::{AnsweredBy, Mode, Outcome};
+    use crate::profile::recording::{Header, PathLine, Writing};
+
+    fn totals(calls: &[(&str, u64)]) -> Totals {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writing = Writing::begin(&Header::now(Mode::Top(1), "pre-destroy", 1));
+        for (path, calls) in calls {
+            writing.add(&PathLine {
+                node: 0,
+                path: (*path).into(),
+                path_bytes: None,
+                operation: Operation::Lookup,
+                outcome: Outcome::Found,
+                source: AnsweredBy::Cache,
+                calls: *calls,
+                bytes: 0,
+                nanoseconds: 10,
+                error: 0,
+            });
+        }
+        std::fs::write(directory.path().join("recording.jsonl"), writing.end()).unwrap();
+        Totals::read(&[directory.path()]).unwrap()
+    }
+
+    #[test]
+    fn what_is_new_gone_or_equal_is_told_apart() {
+        let report = report(&totals(&[("/same", 3), ("/gone", 5)]), &totals(&[("/same", 3), ("/new", 9)]));
+        let rows: Vec<_> =
+            report.sections[1].rows.iter().map(|row| (row[0].plain(), row[3].clone())).collect();
+        assert_eq!(rows, [("/new".to_owned(), Cell::Change(9)), ("/gone".to_owned(), Cell::Change(-5))]);
+        assert_eq!(report.sections[0].rows[1][3], Cell::Change(4));
+        assert_eq!(report.remarks.len(), 1, "not every access was seen");
+    }
+}
