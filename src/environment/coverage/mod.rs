@@ -225,7 +225,7 @@ impl Coverage {
         if let Some(target) = behind.as_deref().and_then(Path::parent)
             && self.tree.things.contains_key(target)
         {
-            self.use_with_ancestors(&target.to_owned(), true);
+            self.use_with_ancestors(target, true);
         }
     }
 
