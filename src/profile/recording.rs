@@ -452,4 +452,17 @@ mod tests {
         let (_, troubles, _) = read_text(text.as_bytes());
         assert!(troubles[0].contains(":2: the line is too long"), "{troubles:?}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic_or_lose_the_lines_before(
+            garbage in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)
+        ) {
+            let good = line(r#""path":"/a""#);
+            let text = [format!("{HEADER}\n{good}\n").as_bytes(), &garbage, b"\n", good.as_bytes()].concat();
+            let (paths, troubles, headers) = read_text(&text);
+            proptest::prop_assert!(headers == 1 && paths.len() >= 2, "{troubles:?}");
+            read_text(&garbage); // need only return
+        }
+    }
 }

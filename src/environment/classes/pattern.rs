@@ -197,4 +197,13 @@ mod tests {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pattern_and_no_path_make_it_panic(pattern in "[/*a-cé{}name\\[\\]<>.]{0,12}", path in "/[a-cé./]{0,12}") {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                pattern.fits(&Split::of(Path::new(&path), &Places::default()));
+            }
+        }
+    }
 }
