@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::table::counted;
 use super::recording::{self, Header, Mode, Operation, Outcome, Row};
+use super::table::counted;
 
 /// What was asked of one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -29,25 +29,25 @@ pub struct Active {
 }
 
 impl Active {
-    /// The Python that `command` starts, else `python3` of PATH; and the variables that it will see.
+    /// The Python that `command` starts, and the variables it will see. Without a command, and for a shell, whose script
+    /// only it can read, that is `python3` of PATH.
     pub fn find(
         look: &dyn Look,
         around: &Surroundings,
         command: &[OsString],
     ) -> (Option<Self>, Surroundings) {
         let mut search = Search::new(look, around);
-        let words: &[OsString] = if command.is_empty() { &["python3".into()] } else { command };
-        let (name, args) = (&words[0], &words[1..]);
-        let path = if Path::new(name).components().count() > 1 {
-            Some(PathBuf::from(name))
-        } else {
-            program::in_path(&search, name, usize::MAX, None)
+        let python = [OsString::from("python3")];
+        let program = match command {
+            [] => Program::Shell,
+            _ => follow(&mut search, command),
         };
-        let python = path.and_then(|path| match program::follow(&mut search, &path, args) {
+        let program = if program == Program::Shell { follow(&mut search, &python) } else { program };
+        let active = match program {
             Program::Python(interpreter) => Self::of(&interpreter),
             _ => None,
-        });
-        (python, search.around.clone())
+        };
+        (active, search.around.clone())
     }
 
     /// Where its packages are.
@@ -71,6 +71,17 @@ impl Active {
             real_library.or_else(|| config.and_then(|config| config.library)).or_else(|| library_in(&prefix));
         Some(Self { command: interpreter.command.clone(), prefix, base, library })
     }
+}
+
+/// What a command that is not empty comes down to.
+fn follow(search: &mut Search, command: &[OsString]) -> Program {
+    let (name, args) = (&command[0], &command[1..]);
+    let path = if Path::new(name).components().count() > 1 {
+        Some(PathBuf::from(name))
+    } else {
+        program::in_path(search, name, usize::MAX, None)
+    };
+    path.map_or(Program::Unknown, |path| program::follow(search, &path, args))
 }
 
 /// What `pyvenv.cfg` in `prefix` says.

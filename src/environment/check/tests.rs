@@ -206,7 +206,18 @@ fn corrected_values_come_in_the_safe_order_and_keep_what_is_used() {
 fn the_command_says_which_python_is_meant() {
     let place = Place::new();
     let around = Surroundings::new(Vec::<(OsString, OsString)>::new(), place.root.clone());
-    let command = [place.at("env/bin/python3").into(), "train.py".into()];
-    let check = check(&around, &command, None, Shell::Bash);
-    assert_eq!(check.python.map(|python| python.prefix), Some(place.at("env")));
+    let in_path = [("PATH".into(), place.at("base/bin").into())];
+    let by_shell = Surroundings::new(in_path, place.root.clone());
+    symlink("python3.11", place.at("base/bin/python3")).unwrap();
+    let python: OsString = place.at("env/bin/python3").into();
+    let cases: [(&Surroundings, &[OsString], Option<&str>); 4] = [
+        (&around, &[python, "train.py".into()], Some("env")),
+        (&by_shell, &["/bin/bash".into(), "train.sh".into()], Some("base")), // only the shell can read its script
+        (&by_shell, &[], Some("base")),
+        (&by_shell, &["/none/python3".into()], None),
+    ];
+    for (around, command, want) in cases {
+        let check = check(around, command, None, Shell::Bash);
+        assert_eq!(check.python.map(|python| python.prefix), want.map(|name| place.at(name)), "{command:?}");
+    }
 }

@@ -34,7 +34,7 @@ pub(super) fn lines(check: &Check) -> Vec<String> {
 }
 
 fn head(check: &Check) -> String {
-    let Some(python) = &check.python else { return "no Python was found in PATH".to_owned() };
+    let Some(python) = &check.python else { return "no Python was found".to_owned() };
     let library = python.library.as_deref().unwrap_or("python");
     let base =
         python.base.as_ref().map(|base| format!(", base {}", plain(base.as_os_str()))).unwrap_or_default();
@@ -45,12 +45,15 @@ fn finding_lines(finding: &Finding) -> Vec<String> {
     let entry = if finding.entry.is_empty() { "(empty)".to_owned() } else { plain(&finding.entry) };
     let cost = match &finding.probes {
         Some(probes) if probes.absent > 0 => {
-            format!("; {} in vain, {}", counted(probes.absent, "probe"), time(probes.nanoseconds))
+            // A number stays with its unit.
+            let time = time(probes.nanoseconds).replace(' ', "\u{a0}");
+            format!("; {} in vain, {time}", counted(probes.absent, "probe"))
         }
         _ => String::new(),
     };
     let words = wrapped(&format!("{}{cost}", plain(finding.says.as_ref())), INDENT, INDENT);
-    [vec![format!("  {:<10} {entry}", finding.fault.name())], words].concat()
+    let words = words.into_iter().map(|line| line.replace('\u{a0}', " "));
+    [format!("  {:<10} {entry}", finding.fault.name())].into_iter().chain(words).collect()
 }
 
 fn steps(check: &Check) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Split};
 use super::places::Places;
 use crate::environment::recorded::Usage;
 
@@ -93,7 +93,8 @@ impl Rules {
 
     /// The class of `path`.
     pub fn class(&self, path: &Path, usage: &Usage, places: &Places) -> String {
-        self.0.iter().find_map(|rule| rule.class_of(path, usage, places)).unwrap_or_default()
+        let (split, is_way) = (Split::of(path, places), places.is_way(path));
+        self.0.iter().find_map(|rule| rule.class_of(&split, usage, is_way)).unwrap_or_default()
     }
 
     fn parse(text: &str) -> Result<Self, RulesError> {
@@ -110,13 +111,13 @@ impl Rules {
 }
 
 impl Rule {
-    fn class_of(&self, path: &Path, usage: &Usage, places: &Places) -> Option<String> {
+    fn class_of(&self, path: &Split, usage: &Usage, is_way: bool) -> Option<String> {
         let fits = self.found.is_none_or(|found| found != usage.is_probe())
-            && self.is_way.is_none_or(|is_way| is_way == places.is_way(path));
+            && self.is_way.is_none_or(|wanted| wanted == is_way);
         if !fits {
             return None;
         }
-        let name = self.patterns.iter().find_map(|pattern| pattern.fits(path, places))?;
+        let name = self.patterns.iter().find_map(|pattern| pattern.fits(path))?;
         Some(self.class.replace("{name}", &String::from_utf8_lossy(name)))
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn lines(classes: &Classes, source: &str, rows: usize) -> Vec<String>
     lines.extend(table(&classes.classes[..shown], &classes.total));
     let hidden = classes.classes.len() - shown;
     if hidden > 0 {
-        lines.push(format!("{} more classes; `--top 0` shows all", grouped(hidden as u64)));
+        lines.push(format!("not shown: {} more; `--top 0` shows all", grouped(hidden as u64)));
     }
     lines.extend(busiest(&classes.classes[..shown], classes.total.usage.calls));
     lines.extend([String::new(), "the same paths in Copper's classes".to_owned()]);

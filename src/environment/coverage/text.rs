@@ -74,7 +74,7 @@ fn package_table(coverage: &Coverage, rows: usize) -> Vec<String> {
     let mut lines = aligned(&sides, &rows);
     let hidden = coverage.packages.len() - shown;
     if hidden > 0 {
-        lines.push(format!("{} more packages; `--top 0` shows all", grouped(hidden as u64)));
+        lines.push(format!("not shown: {} more; `--top 0` shows all", grouped(hidden as u64)));
     }
     lines
 }
