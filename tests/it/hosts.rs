@@ -181,7 +181,7 @@ fn a_node_with_another_key_is_let_in_by_nobody_and_serves_itself() {
     assert!(counted(own, Counter::StorageBytes) > 0);
     assert_eq!(counted(theirs, Counter::WireRequestsIn), 0, "read by nothing but the handshake");
     let said = fs::read_to_string(log).unwrap();
-    assert_eq!(said.matches("has another key, job or list of views").count(), 1, "{said}");
+    assert_eq!(said.matches("has another key, job, list of views or `--freshness`").count(), 1, "{said}");
     stranger.leave();
     root.leave();
     hosts.scene.assert_nothing_left();

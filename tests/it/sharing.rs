@@ -263,7 +263,7 @@ fn while_storage_hangs_every_node_waits_and_storage_is_asked_once() {
     let mut cluster = Cluster::start(&shared.scene, 4, &["--fan-out", "1"]);
     let tasks = cluster.tasks();
     let file = at(shared.scene.env.join("directory 3/inner/file 5"));
-    let want = said_of(&pattern(97 << 5, 305));
+    let want = said_of(&pattern(61 << 5, 305));
     // All know the directories above.
     cluster.ask_all(&Ask::Stat { path: at(shared.scene.env.join("directory 3/inner")), follow: true });
     shared.storage.reset();
@@ -273,10 +273,12 @@ fn while_storage_hangs_every_node_waits_and_storage_is_asked_once() {
         actor.wait_until_it_waits(*task);
     }
     let held = |storage: &mut StandIn| storage.counters()["held"].as_u64().unwrap();
+    let began = Instant::now();
+    // What was guessed beside is on its way too, on a busy machine a little later than what the tasks wait for.
+    eventually("all that was to be asked has been asked", || began.elapsed() > PEER_SILENCE_MAX / 2);
     let at_first = held(&mut shared.storage);
     // Longer than a silent node is trusted: what waits for storage is not silent.
-    let began = Instant::now();
-    eventually("a silent node would have been left", || began.elapsed() > PEER_SILENCE_MAX * 3 / 2);
+    eventually("a silent node would have been left", || began.elapsed() > PEER_SILENCE_MAX * 2);
     assert!(cluster.actors.iter_mut().all(|actor| actor.answer_so_far().is_none()));
     assert_eq!(held(&mut shared.storage), at_first, "storage is asked again");
     kill(tasks[2], libc::SIGKILL);
