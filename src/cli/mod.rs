@@ -15,6 +15,7 @@ mod refresh;
 mod run;
 mod service;
 mod status;
+mod track;
 mod up;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ enum Command {
     Down(down::DownArgs),
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
+    Track(track::TrackArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -70,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
+        Command::Track(args) => track::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
