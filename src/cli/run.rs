@@ -13,6 +13,7 @@ use crate::enter::{self, Keep, LocalNodes, Request};
 use crate::holder::estate::WayIn;
 use crate::launch;
 use crate::track::filter::Filter;
+use crate::track::filter_file;
 use crate::track::flight::{self, Flight};
 use crate::track::record::Run;
 
@@ -58,6 +59,9 @@ pub struct RunArgs {
     /// No arguments and no variables are recorded. docs/TRACKING.md says what is.
     #[arg(long, value_name = "DIR", conflicts_with = "local_nodes", help_heading = "Output")]
     track: Option<PathBuf>,
+    /// Rules that say which imports are kept: TOML, or XALT's Config.py [default: packages, not modules]
+    #[arg(long, value_name = "FILE", requires = "track", help_heading = "Output")]
+    track_rules: Option<PathBuf>,
     /// The command to run, and its arguments
     #[arg(required = true, value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -100,7 +104,8 @@ pub fn run(args: RunArgs) -> ExitCode {
         super::Cli::command().error(ErrorKind::ValueValidation, message).exit();
     }
     let linger = args.linger;
-    let flight = args.track.as_deref().and_then(|to| begin_tracking(to, &args));
+    let filter = rules(args.track_rules.as_deref());
+    let flight = args.track.as_deref().and_then(|to| begin_tracking(to, &args, &filter));
     let mut request = request(args, local);
     request.variables = flight.as_ref().map(Flight::variables).unwrap_or_default();
     if linger.is_some() {
@@ -108,15 +113,22 @@ pub fn run(args: RunArgs) -> ExitCode {
     }
     match local {
         Some(nodes) => launch::run(request, nodes),
-        None => {
-            enter::run_then(request, || flight.into_iter().for_each(|flight| flight.end(&Filter::default())))
-        }
+        None => enter::run_then(request, || flight.into_iter().for_each(|flight| flight.end(&filter))),
     }
 }
 
-fn begin_tracking(to: &Path, args: &RunArgs) -> Option<Flight> {
+/// The rules that were named; wrong ones are wrong usage.
+fn rules(file: Option<&Path>) -> Filter {
+    let Some(file) = file else { return Filter::default() };
+    filter_file::read(file).unwrap_or_else(|error| {
+        let message = format!("{}: {error}", file.display());
+        super::Cli::command().error(ErrorKind::ValueValidation, message).exit()
+    })
+}
+
+fn begin_tracking(to: &Path, args: &RunArgs, filter: &Filter) -> Option<Flight> {
     let place = Path::new(flight::PLACE);
-    flight::reap(place, &Filter::default());
+    flight::reap(place, filter);
     let to = std::path::absolute(to).ok()?;
     Flight::begin(place, &Run::here(&args.command, args.service.job.as_deref()), &to)
 }

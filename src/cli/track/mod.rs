@@ -1,5 +1,6 @@
 //! `spinney track`: one file per subcommand.
 
+mod filter;
 mod hook;
 mod ingest;
 mod report;
@@ -24,6 +25,7 @@ pub struct TrackArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Filter(filter::FilterArgs),
     Hook(hook::HookArgs),
     Ingest(ingest::IngestArgs),
     Report(report::ReportArgs),
@@ -32,6 +34,7 @@ enum Command {
 /// Does what it says.
 pub fn run(args: &TrackArgs) -> ExitCode {
     match &args.command {
+        Command::Filter(args) => filter::run(args),
         Command::Hook(args) => hook::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Report(args) => report::run(args),
