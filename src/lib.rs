@@ -19,6 +19,7 @@
 //! | [`cluster`] | who the nodes of a job are and where they are found |
 //! | [`environment`] | what software an environment consists of |
 //! | [`doctor`] | what works on this machine, and what to ask for |
+//! | [`track`] | which packages jobs import: hook, records, filter, store, reports |
 //! | [`profile`] | counting, recordings of runs, what they say |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
@@ -36,6 +37,7 @@ pub mod launch;
 pub mod profile;
 pub mod services;
 pub mod storage;
+pub mod track;
 pub mod tree;
 pub mod view;
 pub mod wire;

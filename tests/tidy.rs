@@ -34,8 +34,21 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("main.rs", &["cli"]),
     (
         "cli",
-        &["cluster", "daemon", "doctor", "enter", "environment", "holder", "launch", "profile", "services"],
+        &[
+            "cluster",
+            "daemon",
+            "doctor",
+            "enter",
+            "environment",
+            "holder",
+            "launch",
+            "profile",
+            "services",
+            "track",
+        ],
     ),
+    // Which job a run belongs to is told in one place; nothing else of the processes, nothing of the data path.
+    ("track", &["cluster::launchers", "enter::job"]),
     ("services", &["cluster", "enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),

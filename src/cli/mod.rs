@@ -20,6 +20,7 @@ mod refresh;
 mod run;
 mod service;
 mod status;
+mod track;
 mod up;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ enum Command {
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
     Profile(profile::ProfileArgs),
+    Track(track::TrackArgs),
     Doctor(doctor::DoctorArgs),
     Addresses(addresses::AddressesArgs),
     Env(env::EnvArgs),
@@ -79,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Profile(args) => profile::run(args),
+        Command::Track(args) => track::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Addresses(args) => addresses::run(&args),
         Command::Env(args) => env::run(args),

@@ -47,7 +47,7 @@ pub struct ServiceArgs {
     /// Slurm, PBS, PALS, Flux, LSF and PMIx name the job and step in the environment. Without them, each `spinney run` is a
     /// job of its own.
     #[arg(long, value_name = "NAME", help_heading = "Views")]
-    job: Option<String>,
+    pub(super) job: Option<String>,
     /// The nodes of the job: a list such as a[01-16,20],b3, or a file with one [default: what the launcher says]
     ///
     /// Slurm, PALS and PBS, Open MPI, MPICH, Flux and LSF say it in the environment; `spinney doctor` tells what was found.
@@ -168,6 +168,7 @@ impl ServiceArgs {
             local: None,
             daemon_cpus: self.daemon_cpus.map(|cpus| cpus.0),
             keep: None,
+            variables: Vec::new(),
             masked: masked(),
         }
     }

@@ -96,8 +96,12 @@ impl Command {
         Command { file: "/proc/self/exe".into(), words: words.into() }
     }
 
-    /// Becomes the command; returns only if that fails, with the reason.
-    pub fn exec(&self) -> Errno {
+    /// Becomes the command, with `variables` added to its environment; returns only if that fails, with the reason.
+    pub fn exec(&self, variables: &[(OsString, OsString)]) -> Errno {
+        for (name, value) in variables {
+            // SAFETY: this process has one thread and is about to exec.
+            unsafe { std::env::set_var(name, value) };
+        }
         let file = c_string(self.file.as_os_str());
         let words: Vec<CString> = self.words.iter().map(|word| c_string(word)).collect();
         let errno = execve(&file, &words);

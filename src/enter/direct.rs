@@ -26,7 +26,8 @@ use crate::holder::messages::RunOutcome;
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     match &plan.request.report {
         Some(_) => run_and_report(plan),
-        None if plan.hands_up_record() => run_and_report(plan),
+        // Whoever adds variables waits for the end.
+        None if plan.hands_up_record() || !plan.request.variables.is_empty() => run_and_report(plan),
         None => become_it(plan).map(|never| match never {}),
     }
 }
@@ -34,7 +35,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
 fn become_it(plan: &Plan) -> Result<Infallible, Failure> {
     inherited::restore_signals();
     inherited::restore_streams();
-    Err(plan.exec_failed(plan.command.exec()))
+    Err(plan.exec_failed(plan.command.exec(&plan.request.variables)))
 }
 
 fn run_and_report(plan: &Plan) -> Result<Outcome, Failure> {
@@ -69,7 +70,9 @@ fn report(plan: &Plan, outcome: &RunOutcome) {
     if let Some(launched) = &plan.launched {
         let record = daemon::record_of_direct_run(&settings, outcome).map(ToLauncher::Record);
         let _ = record.map(|record| launched.tell(&record));
-    } else if let Err(error) = daemon::report_direct_run(&settings, outcome) {
+    } else if plan.request.report.is_some()
+        && let Err(error) = daemon::report_direct_run(&settings, outcome)
+    {
         plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));
     }
 }

@@ -109,6 +109,8 @@ pub struct Request {
     pub daemon_cpus: Option<Vec<usize>>,
     /// Set by `spinney up`: COMMAND only says whose environment is shown, to tasks that come later.
     pub keep: Option<Keep>,
+    /// What COMMAND's environment has besides what `spinney run` was given.
+    pub variables: Vec<(OsString, OsString)>,
     /// Kernel features to behave as if missing. For tests only: `SPINNEY_MASK`, separated by commas.
     pub masked: Vec<String>,
 }
@@ -131,16 +133,24 @@ pub struct Keep {
 
 /// `spinney run`: returns COMMAND's exit code, or does not return if COMMAND ended by a signal.
 pub fn run(request: Request) -> ExitCode {
+    run_then(request, || {})
+}
+
+/// As [`run`], and does `after` when COMMAND has ended, before this process does.
+pub fn run_then(request: Request, after: impl FnOnce()) -> ExitCode {
     inherited::ignore_file_size_signal();
-    ExitCode::from(match Plan::make(request) {
-        Ok(plan) => run_planned(&plan),
-        Err(failure) => fail(&failure),
-    })
+    let outcome = Plan::make(request).and_then(|plan| carry_out(&plan));
+    after();
+    ExitCode::from(end(outcome))
 }
 
 /// The rest of [`run`], once it is planned.
 pub fn run_planned(plan: &Plan) -> u8 {
-    match carry_out(plan) {
+    end(carry_out(plan))
+}
+
+fn end(outcome: Result<Outcome, Failure>) -> u8 {
+    match outcome {
         Ok(Outcome::Task(end)) => end_like(end),
         Ok(Outcome::Lost) => 125,
         Err(failure) => fail(&failure),

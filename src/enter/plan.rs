@@ -172,8 +172,8 @@ impl Plan {
         self.here.go();
         inherited::restore_streams();
         let errno = match self.request.keep {
-            Some(_) => Command::keeper().exec(),
-            None => self.command.exec(),
+            Some(_) => Command::keeper().exec(&[]),
+            None => self.command.exec(&self.request.variables),
         };
         EnterError::new(Step::Exec, errno)
     }

@@ -1,0 +1,48 @@
+//! `spinney track`: one file per subcommand.
+
+mod filter;
+mod hook;
+mod ingest;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Tell which packages jobs import
+///
+/// `spinney run --track DIR` records what the command and its children import into a file in DIR; `ingest` adds such
+/// files to a store, and `report` answers what a site asks. docs/TRACKING.md describes all of it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  spinney run --track /scratch/records -- python3 train.py
+  spinney track ingest --store track.db /scratch/records
+  spinney track report --store track.db packages")]
+pub struct TrackArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Filter(filter::FilterArgs),
+    Hook(hook::HookArgs),
+    Ingest(ingest::IngestArgs),
+    Report(report::ReportArgs),
+}
+
+/// Does what it says.
+pub fn run(args: &TrackArgs) -> ExitCode {
+    match &args.command {
+        Command::Filter(args) => filter::run(args),
+        Command::Hook(args) => hook::run(args),
+        Command::Ingest(args) => ingest::run(args),
+        Command::Report(args) => report::run(args),
+    }
+}
+
+/// Says what went wrong.
+fn failed(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("spinney: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,40 @@
+//! The hook that runs inside Python: where it lies, and how Python comes to it.
+//!
+//! Two ways in: a `.pth` line in a site directory, which does nothing unless SPINNEY_TRACK is set; and, for
+//! `spinney run --track`, a directory at the front of PYTHONPATH with a `sitecustomize` that takes itself out of
+//! sight and then imports the one that Python would have found.
+//!
+//! Not here: what it writes (`record`).
+
+use std::io;
+use std::path::Path;
+
+/// Names the directory that the hook writes into; without it, it is silent.
+pub const TRACK_VARIABLE: &str = "SPINNEY_TRACK";
+
+/// The hook itself.
+pub const PYTHON: &str = include_str!("hook.py");
+
+const ENTER: &str = include_str!("enter.py");
+const PTH: &str = include_str!("hook.pth");
+
+/// Names in a site directory. `z` comes last there, so other lines find what they always found.
+const INSTALLED: [(&str, &str); 2] = [("spinney_track.py", PYTHON), ("zz_spinney_track.pth", PTH)];
+
+/// Installs the hook into a site directory of an environment.
+///
+/// # Errors
+/// The directory cannot be written to.
+pub fn install(directory: &Path) -> io::Result<()> {
+    for (name, text) in INSTALLED {
+        let beside = directory.join(format!(".{name}.{}", std::process::id()));
+        std::fs::write(&beside, text)?;
+        std::fs::rename(beside, directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// The text of a `sitecustomize` that is the hook and makes way for another.
+pub fn sitecustomize() -> String {
+    format!("{PYTHON}{ENTER}")
+}
