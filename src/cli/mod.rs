@@ -11,6 +11,7 @@ mod doctor;
 mod down;
 mod man;
 mod processes;
+mod record_pkg;
 mod refresh;
 mod run;
 mod service;
@@ -56,6 +57,7 @@ enum Command {
     Status(status::StatusArgs),
     Refresh(refresh::RefreshArgs),
     Track(track::TrackArgs),
+    RecordPkg(record_pkg::RecordPkgArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -63,7 +65,7 @@ enum Command {
 
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
-    if let Some(exit_code) = processes::run_if_asked() {
+    if let Some(exit_code) = processes::run_if_asked().or_else(record_pkg::run_if_called_so) {
         return exit_code;
     }
     match Cli::parse().command {
@@ -72,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
+        Command::RecordPkg(args) => record_pkg::run(&args),
         Command::Track(args) => track::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(&args),

@@ -19,3 +19,4 @@ mod signals;
 mod stand_in;
 mod status;
 mod terminal;
+mod track_python;
