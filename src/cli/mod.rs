@@ -16,6 +16,7 @@ mod man;
 mod mountless;
 mod processes;
 mod profile;
+mod record_pkg;
 mod refresh;
 mod run;
 mod service;
@@ -62,6 +63,7 @@ enum Command {
     Refresh(refresh::RefreshArgs),
     Profile(profile::ProfileArgs),
     Track(track::TrackArgs),
+    RecordPkg(record_pkg::RecordPkgArgs),
     Doctor(doctor::DoctorArgs),
     Addresses(addresses::AddressesArgs),
     Env(env::EnvArgs),
@@ -71,7 +73,7 @@ enum Command {
 
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
-    if let Some(exit_code) = processes::run_if_asked() {
+    if let Some(exit_code) = processes::run_if_asked().or_else(record_pkg::run_if_called_so) {
         return exit_code;
     }
     match Cli::parse().command {
@@ -81,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Profile(args) => profile::run(args),
+        Command::RecordPkg(args) => record_pkg::run(&args),
         Command::Track(args) => track::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Addresses(args) => addresses::run(&args),

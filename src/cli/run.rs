@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Rules that say which imports are kept: TOML, or XALT's Config.py [default: packages, not modules]
     #[arg(long, value_name = "FILE", requires = "track", help_heading = "Output")]
     track_rules: Option<PathBuf>,
+    /// Keep only some runs, chosen by their length and size with XALT's probabilities; N is the seed of the draw
+    #[arg(long, value_name = "N", requires = "track", help_heading = "Output")]
+    track_sample: Option<u64>,
     /// The command to run, and its arguments
     #[arg(required = true, value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -130,7 +133,7 @@ fn begin_tracking(to: &Path, args: &RunArgs, filter: &Filter) -> Option<Flight> 
     let place = Path::new(flight::PLACE);
     flight::reap(place, filter);
     let to = std::path::absolute(to).ok()?;
-    Flight::begin(place, &Run::here(&args.command, args.service.job.as_deref()), &to)
+    Flight::begin(place, &Run::here(&args.command, args.service.job.as_deref()), &to, args.track_sample)
 }
 
 fn request(args: RunArgs, local: Option<LocalNodes>) -> Request {

@@ -20,6 +20,7 @@ use super::filter::Filter;
 use super::gather;
 use super::hook::{TRACK_VARIABLE, sitecustomize};
 use super::record::{End, Line, Run};
+use super::sample;
 
 /// Where directories in flight lie: memory of the node, which every Linux has here.
 pub const PLACE: &str = "/dev/shm";
@@ -43,11 +44,12 @@ pub struct Flight {
 
 impl Flight {
     /// Makes the directory of `run` beneath `place`, whose records go to the directory `to`; `None` if it cannot be.
-    pub fn begin(place: &Path, run: &Run, to: &Path) -> Option<Flight> {
+    /// With a `seed`, only some runs are kept (`sample`).
+    pub fn begin(place: &Path, run: &Run, to: &Path, seed: Option<u64>) -> Option<Flight> {
         let uid = rustix::process::getuid().as_raw();
         let directory = place.join(format!("{}{}-{}", prefix(uid), run.uuid, std::process::id()));
         DirBuilder::new().mode(0o700).create(&directory).ok()?;
-        match furnish(&directory, run, to) {
+        match furnish(&directory, run, to, seed) {
             Ok(lock) => Some(Flight { directory, since: Instant::now(), _lock: lock }),
             Err(_) => {
                 let _ = fs::remove_dir_all(&directory);
@@ -95,10 +97,13 @@ fn prefix(uid: u32) -> String {
     format!("spinney-track-{uid}-")
 }
 
-fn furnish(directory: &Path, run: &Run, to: &Path) -> io::Result<File> {
+fn furnish(directory: &Path, run: &Run, to: &Path, seed: Option<u64>) -> io::Result<File> {
     let lock = private().read(true).open(directory.join("lock"))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     append(&directory.join("to"), to.as_os_str().as_bytes())?;
+    if let Some(seed) = seed {
+        append(&directory.join("seed"), seed.to_string().as_bytes())?;
+    }
     append(&directory.join("run.rec"), Line::Run(run.clone()).to_text().as_bytes())?;
     DirBuilder::new().mode(0o700).create(directory.join("hook"))?;
     append(&directory.join("hook/sitecustomize.py"), sitecustomize().as_bytes())?;
@@ -127,7 +132,10 @@ fn deliver(directory: &Path, filter: &Filter) -> io::Result<()> {
     let to = PathBuf::from(std::ffi::OsStr::from_bytes(&read(&directory.join("to"))?));
     let of_run = read(&directory.join("run.rec"))?;
     let mut parts = of_run.split_inclusive(|&byte| byte == b'\n');
-    let mut text = parts.next().unwrap_or_default().to_vec();
+    let Some(Line::Run(run)) = parts.next().and_then(Line::parse) else { return Ok(()) };
+    let end = parts.next().and_then(Line::parse);
+    let Some(run) = sampled(directory, run, end.as_ref()) else { return Ok(()) };
+    let mut text = Line::Run(run).to_text().into_bytes();
     let mut files: Vec<PathBuf> = fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|it| it == "rec") && !file.ends_with("run.rec"));
     files.sort();
@@ -143,7 +151,7 @@ fn deliver(directory: &Path, filter: &Filter) -> io::Result<()> {
     if !has_records {
         return Ok(());
     }
-    text.extend(parts.flatten());
+    text.extend(end.into_iter().flat_map(|end| end.to_text().into_bytes()));
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = format!("{}-{host}.jsonl", name.trim_start_matches("spinney-track-"));
@@ -152,6 +160,16 @@ fn deliver(directory: &Path, filter: &Filter) -> io::Result<()> {
     let _ = fs::remove_file(&beside);
     append(&beside, &text)?;
     fs::rename(&beside, to.join(name))
+}
+
+/// The run with the probability that it is kept with; `None` if it is not kept.
+fn sampled(directory: &Path, run: Run, end: Option<&Line>) -> Option<Run> {
+    let seed = read(&directory.join("seed")).ok().and_then(|seed| String::from_utf8(seed).ok()?.parse().ok());
+    let Some(seed) = seed else { return Some(run) };
+    // Of a run whose end nobody saw it is known only that it began.
+    let seconds = if let Some(Line::End(end)) = end { end.seconds } else { 0.0 };
+    let probability = sample::probability(run.tasks, seconds);
+    sample::is_kept(seed, &run.uuid, probability).then_some(Run { probability, ..run })
 }
 
 fn private() -> OpenOptions {
@@ -194,7 +212,7 @@ mod tests {
     fn a_run_that_ends_leaves_one_file_and_nothing_in_flight() {
         let place = tempfile::tempdir().unwrap();
         let to = place.path().join("records");
-        let flight = Flight::begin(place.path(), &run(), &to).unwrap();
+        let flight = Flight::begin(place.path(), &run(), &to, None).unwrap();
         fs::write(flight.directory.join("7-1.rec"), format!("{PROCESS}{IMPORT}[\"i\",2,\"half")).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&flight.directory), mode(&flight.directory.join("run.rec"))), (0o700, 0o600));
@@ -212,7 +230,7 @@ mod tests {
     fn what_a_killed_run_left_is_collected_by_the_next_and_a_living_one_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let to = place.path().join("records");
-        let flight = Flight::begin(place.path(), &run(), &to).unwrap();
+        let flight = Flight::begin(place.path(), &run(), &to, None).unwrap();
         fs::write(flight.directory.join("7-1.rec"), format!("{PROCESS}{IMPORT}")).unwrap();
         reap(place.path(), &Filter::default());
         assert!(flight.directory.exists(), "its owner lives");
@@ -223,7 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn sampled_runs_are_kept_with_their_probability_or_leave_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let to = place.path().join("records");
+        for tasks in [128, 1] {
+            let flight = Flight::begin(place.path(), &Run { tasks, ..run() }, &to, Some(1)).unwrap();
+            fs::write(flight.directory.join("7-1.rec"), format!("{PROCESS}{IMPORT}")).unwrap();
+            flight.end(&Filter::default());
+        }
+        // A short run of one task is kept once in ten thousand.
+        let [text] = &collected(&to)[..] else { panic!("one file") };
+        assert!(text.contains("\"tasks\":128") && text.contains("\"probability\":1.0"), "{text}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_place_that_cannot_be_written_to_means_no_tracking() {
-        assert!(Flight::begin(Path::new("/proc"), &run(), Path::new("/nowhere")).is_none());
+        assert!(Flight::begin(Path::new("/proc"), &run(), Path::new("/nowhere"), None).is_none());
     }
 }

@@ -18,9 +18,8 @@ pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
         let own = import.has('s') || import.has('b') || import.has('f');
         (filter.standard_library || !own) && filter.python(&import.name, path_told(import)).is_kept
     };
-    let (mut kept, dropped): (Vec<Import>, Vec<Import>) = imports.into_iter().partition(passes);
-    let places: HashMap<String, usize> =
-        kept.iter().enumerate().map(|(place, import)| (import.name.clone(), place)).collect();
+    let (passed, dropped): (Vec<Import>, Vec<Import>) = imports.into_iter().partition(passes);
+    let (mut kept, places) = once_each(passed);
     for module in dropped {
         if let Some(&place) = ancestor(&module.name).find_map(|name| places.get(name)) {
             credit(&mut kept[place], &module);
@@ -35,6 +34,25 @@ pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
         return Vec::new();
     }
     std::iter::once(Line::Process(process)).chain(kept.into_iter().map(Line::Import)).collect()
+}
+
+/// A module that was imported again, or told of twice, is one; by its name, where it is among them.
+fn once_each(imports: Vec<Import>) -> (Vec<Import>, HashMap<String, usize>) {
+    let (mut once, mut places): (Vec<Import>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
+    for import in imports {
+        let there = places.get(&import.name).and_then(|&place| once.get_mut(place));
+        match there.filter(|there| (&there.path, &there.version) == (&import.path, &import.version)) {
+            Some(there) => {
+                there.own_us += import.own_us;
+                there.total_us += import.total_us;
+            }
+            None => {
+                places.insert(import.name.clone(), once.len());
+                once.push(import);
+            }
+        }
+    }
+    (once, places)
 }
 
 fn take_apart(text: &[u8]) -> (Option<Process>, HashSet<String>, Vec<Import>) {
@@ -119,6 +137,13 @@ mod tests {
         assert!(!imports(&[line])[0].has('a'));
         assert!(imports(&[line, r#"["asks",["numpy"]]"#])[0].has('a'));
         assert!(imports(&[line, r#"["asks",["numpy.linalg"]]"#])[0].has('a'));
+    }
+
+    #[test]
+    fn a_module_that_is_imported_again_is_one() {
+        let line = r#"["i",2,"numpy","/e/numpy/__init__.py","2.0",10,60,"p","pandas"]"#;
+        let kept = imports(&[line, line]);
+        assert_eq!((kept.len(), kept[0].own_us), (1, 20));
     }
 
     #[test]

@@ -41,7 +41,7 @@ def _spinney_track():
                 or "/site-packages/" in file or "/dist-packages/" in file)
         return own
 
-    def note(name, total, own_time, order, frame):
+    def note(name, total, own_time, order, frame, is_outermost):
         pid = getpid()
         while frame is not None and frame.f_code.co_filename.startswith(("<frozen importlib", importlib_file)):
             frame = frame.f_back
@@ -66,7 +66,7 @@ def _spinney_track():
             version = find_version(name, path, flags, values)
         write(pid, '["i",%d,%s,%s,%s,%d,%d,"%s",%s]\n' % (
             order, escape(name), escape(path), escape(version), own_time * 1e6, total * 1e6,
-            flags + "a" if asked else flags, escape(by) if type(by) is str else "null"), asked)
+            flags + "a" if asked else flags, escape(by) if type(by) is str else "null"), asked or is_outermost)
 
     def _find_and_load(name, import_):
         if name in modules:
@@ -95,7 +95,7 @@ def _spinney_track():
                 else:
                     stacks.pop(me, None)
                 if done:
-                    note(name, total, own_time, order, frame_of(1))
+                    note(name, total, own_time, order, frame_of(1), not stack)
             except Exception:
                 pass
 

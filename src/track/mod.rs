@@ -3,6 +3,7 @@
 //! In reading order, which is the way of a record: [`hook`] (inside Python), [`flight`] (in shared memory while the
 //! run lasts), [`gather`] with [`filter`] (what is kept), [`ingest`], [`store`] and [`sqlite`], [`report`] and
 //! [`table`]. The lines that travel are [`record`]; a site's rules come from [`filter_file`] or [`config_py`].
+//! [`xalt`] has XALT's own records, [`sample`] says which runs are kept when not all are.
 //!
 //! Invariant: nothing here makes a job fail, wait or print; tracking that cannot be is silent.
 //! Invariant: no values of the environment but the few named in [`run`], and no arguments, are ever recorded.
@@ -12,8 +13,6 @@
 pub mod config_py;
 pub mod filter;
 pub mod filter_file;
-#[cfg(test)]
-mod filter_tests;
 pub mod flight;
 pub mod gather;
 pub mod hook;
@@ -22,6 +21,10 @@ pub mod lint;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod sample;
 pub mod sqlite;
 pub mod store;
 pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod xalt;

@@ -29,3 +29,4 @@ mod slurm;
 mod stand_in;
 mod status;
 mod terminal;
+mod track_python;

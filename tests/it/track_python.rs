@@ -1,0 +1,247 @@
+//! `spinney run --track` from outside, with each Python that is here.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::scene::{Scene, output, scenes, text};
+
+/// The system's, which an ordinary user can execute too.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Versions that pyenv may have besides.
+const VERSIONS: std::ops::RangeInclusive<u32> = 8..=14;
+
+/// Every Python that is here and new enough.
+fn pythons() -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from(PYTHON)];
+    let place = std::env::var_os("PYENV_ROOT").map_or_else(|| PathBuf::from("/nowhere"), PathBuf::from);
+    for entry in fs::read_dir(place.join("versions")).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let minor = name.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        if minor.is_some_and(|minor| VERSIONS.contains(&minor)) {
+            found.push(entry.path().join("bin/python3"));
+        }
+    }
+    found
+}
+
+/// Whoever runs the tests: other versions may lie in their home.
+fn own_scene() -> Scene {
+    scenes().swap_remove(0)
+}
+
+/// Packages to import: `first`, which imports `second`; `space`, a namespace package; both with a version.
+fn furnish(scene: &Scene) -> PathBuf {
+    let site = scene.home.join("lib/site-packages");
+    for (name, source) in [("first", "import second\n"), ("second", "__version__ = 'wrong'\n")] {
+        fs::create_dir_all(site.join(name)).unwrap();
+        fs::write(site.join(name).join("__init__.py"), source).unwrap();
+        fs::create_dir_all(site.join(format!("{name}-1.5.dist-info"))).unwrap();
+    }
+    fs::create_dir_all(site.join("space/inner")).unwrap();
+    fs::write(site.join("space/inner/__init__.py"), "").unwrap();
+    fs::create_dir_all(scene.home.join("records")).unwrap();
+    if let Some(uid) = scene.uid {
+        std::os::unix::fs::chown(scene.home.join("records"), Some(uid), Some(uid)).unwrap();
+    }
+    site
+}
+
+/// `python FLAGS -c SOURCE`, tracked.
+fn tracked(scene: &Scene, python: &Path, flags: &[&str], source: &str) -> Command {
+    let records = scene.home.join("records");
+    let mut command =
+        scene.spinney(&["run", "-q", "--way", "direct", "--track", records.to_str().unwrap(), "--"]);
+    command.arg(python).args(flags).args(["-c", source]);
+    command.env("PYTHONPATH", scene.home.join("lib/site-packages")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// All lines that the runs so far have left; takes them away.
+fn records(scene: &Scene) -> Vec<serde_json::Value> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(scene.home.join("records")).unwrap().flatten() {
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let content = fs::read_to_string(entry.path()).unwrap();
+        lines.extend(content.lines().map(|line| serde_json::from_str(line).unwrap()));
+        fs::remove_file(entry.path()).unwrap();
+    }
+    lines
+}
+
+/// Names of what was imported, with versions and flags, sorted.
+fn imported(lines: &[serde_json::Value]) -> Vec<String> {
+    let imports = lines.iter().filter(|line| line[0] == "i");
+    let shown = |line: &serde_json::Value| {
+        let version = line[4].as_str().unwrap_or("-").to_owned();
+        format!("{} {version} {}", line[2].as_str().unwrap(), line[7].as_str().unwrap())
+    };
+    let mut names: Vec<String> = imports.map(shown).collect();
+    names.sort();
+    names
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn every_python_records_packages_with_version_and_who_asked() {
+    let scene = own_scene();
+    furnish(&scene);
+    for python in pythons() {
+        let source = "import first, space.inner; import second; import json";
+        let output = output(&mut tracked(&scene, &python, &[], source));
+        assert_eq!(succeeded(&output) + &text(&output.stderr), "", "{}", python.display());
+        let lines = records(&scene);
+        let expected = ["first 1.5 pa", "second 1.5 pa", "space - pna"];
+        assert_eq!(imported(&lines), expected, "{}: {lines:?}", python.display());
+    }
+}
+
+#[test]
+fn a_program_sees_nothing_of_it() {
+    let scene = own_scene();
+    furnish(&scene);
+    let source = "
+import os, sys, traceback
+def show(): return sorted(k for k in os.environ if k not in ('SPINNEY_TRACK', '_', 'LC_CTYPE')), sys.path, \\
+    [getattr(f, '__name__', type(f).__name__) for f in sys.meta_path], os.environ.get('PYTHONPATH'), sorted(os.listdir('/proc/self/fd')), \\
+    sorted(m for m in sys.modules if m != 'sitecustomize'), 'sitecustomize' in sys.modules
+print(show())
+try: import nowhere_at_all
+except ImportError: traceback.print_exc(file=sys.stdout)
+try: __import__('broken')
+except ZeroDivisionError: traceback.print_exc(file=sys.stdout)
+import first; print(first.__spec__.origin, first.__spec__.loader is first.__loader__, type(first.__loader__))
+";
+    fs::write(scene.home.join("lib/site-packages/broken.py"), "1/0\n").unwrap();
+    for python in pythons() {
+        let mut plain = scene.native(&python);
+        plain.args(["-c", source]).env("PYTHONPATH", scene.home.join("lib/site-packages"));
+        plain.env("PYTHONDONTWRITEBYTECODE", "1");
+        let natively = succeeded(&output(&mut plain));
+        let under_track = succeeded(&output(&mut tracked(&scene, &python, &[], source)));
+        assert_eq!(under_track, natively, "{}", python.display());
+    }
+}
+
+#[test]
+fn children_are_recorded_however_they_come_to_be() {
+    let scene = own_scene();
+    furnish(&scene);
+    let cases = [
+        ("fork", "import os\nif os.fork() == 0:\n import second\n os._exit(0)\nos.wait()"),
+        ("exec", "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'import second'])"),
+        ("subprocess", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import second'])"),
+        ("shell", "import os, sys\nos.system(sys.executable + ' -c \"import second\"')"),
+        (
+            "thread",
+            "import threading\nt = threading.Thread(target=__import__, args=('second',)); t.start(); t.join()",
+        ),
+        ("closed", "import os\nos.closerange(3, 100)\nimport second"),
+        ("killed", "import second, os\nos.kill(os.getpid(), 9)"),
+        ("left", "import second, os\nos._exit(0)"),
+    ];
+    for python in pythons() {
+        for (name, source) in cases {
+            output(&mut tracked(&scene, &python, &[], source));
+            let names = imported(&records(&scene));
+            assert_eq!(names.len(), 1, "{name} {}: {names:?}", python.display());
+            assert!(names[0].starts_with("second 1.5"), "{name}: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn multiprocessing_spawn_works_and_is_recorded() {
+    let scene = own_scene();
+    furnish(&scene);
+    let script = scene.home.join("job.py");
+    let source = "import multiprocessing\ndef work(n):\n import second\n return n\n\
+        if __name__ == '__main__':\n with multiprocessing.get_context('spawn').Pool(2) as pool:\n  \
+        print(sum(pool.map(work, range(8))))\n";
+    fs::write(&script, source).unwrap();
+    let mut command = tracked(&scene, Path::new(PYTHON), &[], "");
+    let mut again = scene.native(command.get_program());
+    again
+        .args(command.get_args().take(8))
+        .arg(&script)
+        .env("PYTHONPATH", scene.home.join("lib/site-packages"));
+    command = again;
+    assert_eq!(succeeded(&output(&mut command)), "28\n");
+    assert!(imported(&records(&scene)).iter().any(|name| name.starts_with("second")));
+}
+
+#[test]
+fn an_isolated_python_is_left_alone() {
+    let scene = own_scene();
+    furnish(&scene);
+    for flags in [["-I"], ["-S"], ["-E"]] {
+        let output = output(&mut tracked(&scene, Path::new(PYTHON), &flags, "import json"));
+        assert_eq!(succeeded(&output) + &text(&output.stderr), "", "{flags:?}");
+        assert!(records(&scene).is_empty(), "{flags:?}");
+    }
+}
+
+#[test]
+fn another_sitecustomize_is_loaded_and_may_fail_as_before() {
+    let scene = own_scene();
+    let site = furnish(&scene);
+    let source = "import sys; print(sys.modules['sitecustomize'].__file__)";
+    fs::write(site.join("sitecustomize.py"), "import second").unwrap();
+    for python in pythons() {
+        let shown = succeeded(&output(&mut tracked(&scene, &python, &[], source)));
+        assert_eq!(shown.trim(), site.join("sitecustomize.py").to_str().unwrap());
+        assert!(!records(&scene).is_empty());
+    }
+    fs::write(site.join("sitecustomize.py"), "1/0").unwrap();
+    let output = output(&mut tracked(&scene, Path::new(PYTHON), &[], "print('on')"));
+    assert!(text(&output.stderr).contains("ZeroDivisionError"), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "on\n");
+}
+
+#[test]
+fn what_xalts_hooks_call_records_into_the_run() {
+    let scene = own_scene();
+    furnish(&scene);
+    let under_its_name = scene.binary.with_file_name("xalt_record_pkg");
+    fs::copy(&scene.binary, &under_its_name).unwrap();
+    let source = format!(
+        "import subprocess\nfor name in ['Rcpp', \"a'b;$(x)\\n\"]:\n for p in [['{}'], ['{}', 'record-pkg']]:\n  \
+         subprocess.run(p + ['-u', 'x', 'program', 'R', 'xalt_run_uuid', 'x', 'package_name', name, \
+         'package_version', '1.0', 'package_path', '/r/lib'], check=True)",
+        under_its_name.display(),
+        scene.binary.display()
+    );
+    succeeded(&output(&mut tracked(&scene, Path::new(PYTHON), &[], &source)));
+    let names = imported(&records(&scene));
+    assert_eq!(names, ["Rcpp 1.0 ", "a'b;$(x)\n 1.0 "], "each once, though it was told twice");
+}
+
+#[test]
+fn reports_count_a_run_once_however_often_it_is_ingested() {
+    let scene = own_scene();
+    furnish(&scene);
+    let source = "import first, os\nif os.fork() == 0: os._exit(0)\nos.wait()";
+    for _ in 0..2 {
+        succeeded(&output(&mut tracked(&scene, Path::new(PYTHON), &[], source)));
+    }
+    let (store, from) = (scene.home.join("track.db"), scene.home.join("records"));
+    let store = store.to_str().unwrap();
+    for said in ["new: 2 runs, 2 processes, 4 imports", "new: 0 runs, 0 processes, 0 imports"] {
+        let ingested =
+            output(&mut scene.spinney(&["track", "ingest", "--store", store, from.to_str().unwrap()]));
+        assert!(succeeded(&ingested).contains(said));
+    }
+    let report =
+        output(&mut scene.spinney(&["track", "report", "--store", store, "--format", "csv", "versions"]));
+    assert_eq!(
+        succeeded(&report),
+        "package,program,version,runs,users\r\nfirst,python,1.5,2,1\r\nsecond,python,1.5,2,1\r\n"
+    );
+    assert_eq!(fs::metadata(store).unwrap().permissions().mode() & 0o777, 0o600);
+}
