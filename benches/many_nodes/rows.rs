@@ -165,8 +165,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
              it, has a mount of its own with a kernel cache of its own, so nothing is warm for one because of another.\n\
              The chain of 8 daemons has no mounts and so no readers: a ninth process asks the last daemon, and all nine share the processors, as the two ends of the TLS stream do. Hosts \
              with limited links are network namespaces (`tc` with tbf); a link's figure includes headers, 4 to 5 %.\n\
-             `import torch` is torch 2.15.0 of PyPI with all it needs, 5 GB with libraries for graphics cards; without \
-             those it does not import.\n\n",
+             `import torch` is torch 2.15.0 of PyPI with all it needs, 5 GB with the libraries for graphics \
+             cards that its packages ask for.\n\n",
             machine["import"].as_str().unwrap_or_default(),
             machine["cpus"],
         )

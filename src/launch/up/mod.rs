@@ -154,11 +154,11 @@ impl There {
         let wish = Wish::Ready { within_ms: WHOLE_WITHIN.as_millis() as u64 };
         let ask = |name: &String| services::ask(name, &wish, WHOLE_WITHIN * 2).ok();
         let answer = self.services.iter().find_map(ask).unwrap_or_default();
-        let n_nodes = answer["n_nodes"].as_u64().unwrap_or(0);
-        let left = n_nodes - answer["missed_nodes"].as_array().map_or(0, Vec::len) as u64;
-        if left < n_nodes || n_nodes == 0 {
-            talk.sum_up(format_args!("ending what is left of an earlier service: {left} of {n_nodes} nodes"));
-            down::end(&self.services).into_iter().for_each(|trouble| talk.warn(trouble));
+        let missed = answer["missed_nodes"].as_array();
+        if missed.is_none_or(|missed| !missed.is_empty()) {
+            talk.sum_up("ending what is left of an earlier service that has lost nodes");
+            // Those that are lost cannot be told; if anything stays here, what is to be founded says so.
+            down::end(&self.services);
             return Ok(false);
         }
         match down::of_any(&self.services) {
