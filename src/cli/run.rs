@@ -55,8 +55,9 @@ pub struct RunArgs {
     record_args: bool,
     /// Record which packages the command imports, into a file in DIR
     ///
-    /// Of Python, by a hook that a directory at the front of PYTHONPATH brings in; the hook hides it from the command.
-    /// No arguments and no variables are recorded. docs/TRACKING.md says what is.
+    /// Of Python, by a hook that a directory at the front of PYTHONPATH brings in and then hides from the command; of R, by
+    /// one that R_PROFILE brings in. No arguments and no variables are recorded.
+    /// docs/TRACKING.md says what is.
     #[arg(long, value_name = "DIR", conflicts_with = "local_nodes", help_heading = "Output")]
     track: Option<PathBuf>,
     /// Rules that say which imports are kept: TOML, or XALT's Config.py [default: packages, not modules]

@@ -16,6 +16,12 @@ def _spinney_enter():
             os.environ._data[name] = b":".join(rest)
         else:
             del os.environ._data[name]
+        # The way into R, beside it.
+        profile, theirs = os.environ.encodekey("R_PROFILE"), os.environ.encodekey("SPINNEY_R_PROFILE")
+        if os.environ._data.get(profile) == os.fsencode(directory + "/Rprofile"):
+            del os.environ._data[profile]
+            if theirs in os.environ._data:
+                os.environ._data[profile] = os.environ._data.pop(theirs)
     except Exception:
         pass
     sys.modules.pop("sitecustomize", None)

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::filter::Filter;
 use super::gather;
-use super::hook::{TRACK_VARIABLE, sitecustomize};
+use super::hook::{TRACK_VARIABLE, r_profile, sitecustomize};
 use super::record::{End, Line, Run};
 use super::sample;
 
@@ -58,14 +58,18 @@ impl Flight {
         }
     }
 
-    /// What COMMAND's environment needs: the directory, and the way into Python.
+    /// What COMMAND's environment needs: the directory, and the ways into Python and R.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         let mut path = self.directory.join("hook").into_os_string();
         if let Some(theirs) = std::env::var_os("PYTHONPATH").filter(|theirs| !theirs.is_empty()) {
             path.push(":");
             path.push(theirs);
         }
-        vec![(TRACK_VARIABLE.into(), self.directory.clone().into()), ("PYTHONPATH".into(), path)]
+        let profile = self.directory.join("hook/Rprofile").into_os_string();
+        let theirs = std::env::var_os("R_PROFILE").map(|theirs| ("SPINNEY_R_PROFILE".into(), theirs));
+        let ours =
+            [(TRACK_VARIABLE, self.directory.clone().into()), ("PYTHONPATH", path), ("R_PROFILE", profile)];
+        ours.map(|(name, value)| (name.into(), value)).into_iter().chain(theirs).collect()
     }
 
     /// Collects what was recorded and removes the directory.
@@ -107,6 +111,7 @@ fn furnish(directory: &Path, run: &Run, to: &Path, seed: Option<u64>) -> io::Res
     append(&directory.join("run.rec"), Line::Run(run.clone()).to_text().as_bytes())?;
     DirBuilder::new().mode(0o700).create(directory.join("hook"))?;
     append(&directory.join("hook/sitecustomize.py"), sitecustomize().as_bytes())?;
+    append(&directory.join("hook/Rprofile"), r_profile().as_bytes())?;
     Ok(lock)
 }
 

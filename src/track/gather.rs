@@ -14,9 +14,14 @@ use super::record::{Import, Line, Process};
 pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
     let (process, asked, imports) = take_apart(text);
     let Some(process) = process else { return Vec::new() };
+    let is_python = process.implementation != "R";
     let passes = |import: &Import| {
         let own = import.has('s') || import.has('b') || import.has('f');
-        (filter.standard_library || !own) && filter.python(&import.name, path_told(import)).is_kept
+        let verdict = match is_python {
+            true => filter.python(&import.name, path_told(import)),
+            false => filter.package(&process.implementation, &import.name, import.path.as_deref()),
+        };
+        (filter.standard_library || !own) && verdict.is_kept
     };
     let (passed, dropped): (Vec<Import>, Vec<Import>) = imports.into_iter().partition(passes);
     let (mut kept, places) = once_each(passed);

@@ -29,7 +29,6 @@ def _spinney_track():
     escape = _escaper()
     stdlib = os.path.dirname(os.__file__) + "/"
     stacks, own_files, scanned, number = {}, {}, set(), [0]
-    write = _writer(sys, posix, directory, escape, now, clock)
     names_in = _names_asked(sys)
 
     def is_own(file):
@@ -56,17 +55,22 @@ def _spinney_track():
                 if asks:
                     write(pid, '["asks",[%s]]\n' % ",".join([escape(ask) for ask in asks]), False)
         module = modules.get(name)
-        if module is None:
-            return
-        values = object.__getattribute__(module, "__dict__")
-        spec = values.get("__spec__")
+        if module is not None:
+            values = object.__getattribute__(module, "__dict__")
+            write(pid, (order, name, values.get("__spec__"), values, own_time, total, asked, by), asked or is_outermost)
+
+    def line_of(entry):
+        """The line of an entry; made when it is written."""
+        if type(entry) is str:
+            return entry
+        order, name, spec, values, own_time, total, asked, by = entry
         path, flags = _place(spec, stdlib)
         version = None
         if "." not in name and "s" not in flags and "b" not in flags and "f" not in flags:
             version = find_version(name, path, flags, values)
-        write(pid, '["i",%d,%s,%s,%s,%d,%d,"%s",%s]\n' % (
+        return '["i",%d,%s,%s,%s,%d,%d,"%s",%s]\n' % (
             order, escape(name), escape(path), escape(version), own_time * 1e6, total * 1e6,
-            flags + "a" if asked else flags, escape(by) if type(by) is str else "null"), asked or is_outermost)
+            flags + "a" if asked else flags, escape(by) if type(by) is str else "null")
 
     def _find_and_load(name, import_):
         if name in modules:
@@ -99,6 +103,7 @@ def _spinney_track():
             except Exception:
                 pass
 
+    write = _writer(sys, posix, directory, escape, now, clock, line_of, threads.allocate_lock)
     importlib_file = os.path.join(os.path.dirname(os.__file__), "importlib", "__init__.py")
     # Frames of this file name are what Python leaves out of the tracebacks of failed imports.
     _find_and_load.__code__ = _find_and_load.__code__.replace(co_filename=real.__code__.co_filename)
@@ -204,7 +209,7 @@ def _escaper():
     return escape
 
 
-def _writer(sys, posix, directory, escape, now, clock):
+def _writer(sys, posix, directory, escape, now, clock, line_of, allocate_lock):
     """Appends lines to this process's file, which is open only for the moment of a write."""
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
     state = {"pid": None, "file": None, "left": 8 << 20}
@@ -218,15 +223,16 @@ def _writer(sys, posix, directory, escape, now, clock):
         return '["proc",{"pid":%d,"parent":%d,"started":%.6f,%s}]\n' % (
             pid, posix.getppid(), now(), ",".join(['"%s":%s' % (key, escape(value)) for key, value in values]))
 
-    def write(pid, line, urgent):
-        if state["pid"] != pid:
-            waiting[:] = [header(pid)]
-            state.update(pid=pid, left=8 << 20, file="%s/%d-%d.rec" % (directory, pid, int(clock() * 1e9)))
-        waiting.append(line)
-        if not urgent and len(waiting) < 32:
-            return
-        data = "".join(waiting).encode("utf-8", "replace")
-        del waiting[:]
+    def text_of(entry):
+        try:
+            return line_of(entry)
+        except Exception:
+            return ""
+
+    def flush():
+        entries = waiting[:]
+        del waiting[:len(entries)]
+        data = "".join([text_of(entry) for entry in entries]).encode("utf-8", "replace")
         state["left"] -= len(data)
         if state["left"] < 0:
             return
@@ -236,6 +242,23 @@ def _writer(sys, posix, directory, escape, now, clock):
                 state["left"] = 0
         finally:
             posix.close(file)
+
+    def write(pid, entry, urgent):
+        if state["pid"] != pid:
+            waiting[:] = [header(pid)]
+            # A lock of its own: another thread of the parent may have held the old one.
+            state.update(pid=pid, left=8 << 20, file="%s/%d-%d.rec" % (directory, pid, int(clock() * 1e9)),
+                         lock=allocate_lock())
+        waiting.append(entry)
+        if not urgent and len(waiting) < 32:
+            return
+        # Never waits. Whoever holds the lock looks again after it let go, so nothing stays.
+        lock = state["lock"]
+        while waiting and lock.acquire(False):
+            try:
+                flush()
+            finally:
+                lock.release()
 
     return write
 

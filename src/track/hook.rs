@@ -1,8 +1,9 @@
-//! The hook that runs inside Python: where it lies, and how Python comes to it.
+//! The hooks that run inside Python and R: where they lie, and how the interpreters come to them.
 //!
 //! Two ways in: a `.pth` line in a site directory, which does nothing unless SPINNEY_TRACK is set; and, for
 //! `spinney run --track`, a directory at the front of PYTHONPATH with a `sitecustomize` that takes itself out of
-//! sight and then imports the one that Python would have found.
+//! sight and then imports the one that Python would have found. R comes to its hook through R_PROFILE, which then
+//! reads the site's own profile.
 //!
 //! Not here: what it writes (`record`).
 
@@ -15,7 +16,11 @@ pub const TRACK_VARIABLE: &str = "SPINNEY_TRACK";
 /// The hook itself.
 pub const PYTHON: &str = include_str!("hook.py");
 
+/// The hook for R.
+pub const R: &str = include_str!("hook.R");
+
 const ENTER: &str = include_str!("enter.py");
+const ENTER_R: &str = include_str!("enter.R");
 const PTH: &str = include_str!("hook.pth");
 
 /// Names in a site directory. `z` comes last there, so other lines find what they always found.
@@ -32,6 +37,11 @@ pub fn install(directory: &Path) -> io::Result<()> {
         std::fs::rename(beside, directory.join(name))?;
     }
     Ok(())
+}
+
+/// The text of a profile for R that is the hook and then reads another.
+pub fn r_profile() -> String {
+    format!("{R}{ENTER_R}")
 }
 
 /// The text of a `sitecustomize` that is the hook and makes way for another.

@@ -30,3 +30,4 @@ mod stand_in;
 mod status;
 mod terminal;
 mod track_python;
+mod track_r;
