@@ -3,6 +3,7 @@
 mod actor;
 mod cli;
 mod cluster;
+mod collected;
 mod env_check;
 mod env_classify;
 mod env_coverage;
@@ -17,6 +18,7 @@ mod named_hosts;
 mod network;
 mod node_faults;
 mod nodes;
+mod observer;
 mod processes;
 mod profile;
 mod refresh;
