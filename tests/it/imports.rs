@@ -18,8 +18,7 @@ pub const IMPORT_ALL: &str = "import importlib, pkgutil, sys\n\
 
 /// Where `python3` has its standard library.
 pub fn standard_library() -> PathBuf {
-    let found = output(
-        Command::new("python3").args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]),
-    );
+    let found =
+        output(Command::new("python3").args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]));
     PathBuf::from(text(&found.stdout).trim())
 }
