@@ -14,7 +14,8 @@ mod values;
 mod variables;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::{Value, json};
 
@@ -38,6 +39,8 @@ pub enum Fault {
     Duplicate,
     /// Not there.
     Absent,
+    /// Storage gives another answer than that it is not there: so nobody knows what it holds.
+    Unreachable,
     /// Says nothing, or means the working directory.
     Empty,
     /// Of another Python, environment or an older toolchain.
@@ -54,11 +57,31 @@ impl Fault {
         match self {
             Self::Duplicate => "duplicate",
             Self::Absent => "absent",
+            Self::Unreachable => "unreachable",
             Self::Empty => "empty",
             Self::Stale => "stale",
             Self::Shadowed => "shadowed",
             Self::NeverHit => "never-hit",
         }
+    }
+}
+
+/// What is wrong with an entry that storage answered with `error`.
+fn of_error(error: &io::Error) -> (Fault, String) {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (Fault::Absent, "does not exist".to_owned())
+        }
+        _ => (Fault::Unreachable, format!("cannot be reached: {error}")),
+    }
+}
+
+/// What is wrong with `path`, which should lead to a directory.
+fn of_no_directory(path: &Path) -> Option<(Fault, String)> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some((Fault::Absent, "is no directory".to_owned())),
+        Err(error) => Some(of_error(&error)),
     }
 }
 

@@ -122,7 +122,10 @@ fn faults(path: &SearchPath, module: &Path) -> Vec<(Fault, OsString, String)> {
             continue;
         }
         match fs::canonicalize(&expanded) {
-            Err(_) => faults.push((Fault::Absent, written, "does not exist".to_owned())),
+            Err(error) => {
+                let (fault, says) = super::of_error(&error);
+                faults.push((fault, written, says));
+            }
             Ok(real) if seen.contains(&real) => {
                 faults.push((Fault::Duplicate, written, "leads to a directory named before".to_owned()));
             }
