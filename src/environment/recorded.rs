@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::recording::{self, Header, Mode, Operation, Outcome, Row};
-use super::table::counted;
+use crate::text::counted;
 
 /// What was asked of one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
