@@ -33,7 +33,6 @@ mod program;
 pub mod python;
 mod r;
 pub mod recorded;
-pub mod recording;
 mod search;
 mod shebang;
 mod shim;
