@@ -23,7 +23,7 @@ use super::bounds;
 use super::look::Disk;
 use super::recorded::Recorded;
 use super::surroundings::Surroundings;
-use super::table;
+use crate::text::{counted, plain};
 use active::Active;
 use probes::Probes;
 pub use values::Shell;
@@ -160,13 +160,13 @@ impl Check {
 
     /// One object with everything.
     pub fn json(&self) -> Value {
-        let path = |path: &PathBuf| table::plain(path.as_os_str());
+        let path = |path: &PathBuf| plain(path);
         let finding = |finding: &Finding| {
             json!({
                 "fault": finding.fault.name(),
                 "place": finding.place,
-                "entry": table::plain(&finding.entry),
-                "says": table::plain(finding.says.as_ref()),
+                "entry": plain(&finding.entry),
+                "says": plain(&finding.says),
                 "probes": finding.probes.map(|probes| json!({
                     "absent": probes.absent, "found": probes.found, "nanoseconds": probes.nanoseconds
                 })),
@@ -210,7 +210,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
     let (of_path_files, running) = files::path_files(python);
     findings.extend(of_path_files);
     if running > 0 {
-        let files = table::counted(running as u64, "`.pth` file");
+        let files = counted(running as u64, "`.pth` file");
         remarks.push(format!("code that each start of Python runs: in {files}"));
     }
     // What the system's packages carry, its own loader finds on the node's own disk.
@@ -218,7 +218,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
         let audit = native::audit(site);
         findings.extend(audit.findings);
         if audit.modules > 0 {
-            let modules = table::counted(audit.modules as u64, "compiled module");
+            let modules = counted(audit.modules as u64, "compiled module");
             let rest = if audit.is_cut { "; there are more" } else { "" };
             remarks.push(format!("looked into {modules} in `{}`{rest}", site.display()));
         }
@@ -227,7 +227,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
 
 fn normal_probes(recorded: &Recorded) -> Vec<String> {
     let told = |(what, calls, why): (&str, u64, &str)| {
-        format!("normal: {} for `{what}`; {why}", table::counted(calls, "probe"))
+        format!("normal: {} for `{what}`; {why}", counted(calls, "probe"))
     };
     probes::normal(recorded).into_iter().map(told).collect()
 }

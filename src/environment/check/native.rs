@@ -15,6 +15,7 @@ use object::read::elf::{Dyn, FileHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef, elf};
 
 use super::{Fault, Finding};
+use crate::text::grouped;
 
 /// Compiled modules looked into at most: a torch environment has 1,300.
 pub const MODULES_MAX: usize = 20_000;
@@ -64,7 +65,7 @@ pub fn audit(directory: &Path) -> Audit {
         let first = modules[0].strip_prefix(directory).unwrap_or(&modules[0]).display();
         let others = match modules.len() {
             1 => String::new(),
-            n => format!(" and {} more", super::table::grouped(n as u64 - 1)),
+            n => format!(" and {} more", grouped(n as u64 - 1)),
         };
         audit.findings.push(Finding::new(fault, kind, entry, format!("{says}; in {first}{others}")));
     }
