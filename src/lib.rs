@@ -21,6 +21,7 @@
 //! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`track`] | which packages jobs import: hook, records, filter, store, reports |
 //! | [`profile`] | counting, recordings of runs, what they say |
+//! | [`text`] | numbers, names and tables for people |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
 pub mod cache;
@@ -37,6 +38,7 @@ pub mod launch;
 pub mod profile;
 pub mod services;
 pub mod storage;
+pub mod text;
 pub mod track;
 pub mod tree;
 pub mod view;

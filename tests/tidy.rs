@@ -44,14 +44,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "launch",
             "profile",
             "services",
+            "text",
             "track",
         ],
     ),
     // Which job a run belongs to is told in one place; nothing else of the processes, nothing of the data path.
-    ("track", &["cluster::launchers", "enter::job"]),
-    ("services", &["cluster", "enter", "holder"]),
+    ("track", &["cluster::launchers", "enter::job", "text"]),
+    ("services", &["cluster", "enter", "holder", "text"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
-    ("enter", &["cluster", "environment", "holder"]),
+    ("enter", &["cluster", "environment", "holder", "text"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.
     ("doctor", &["cluster", "environment", "holder::estate", "wire::KeyPlaces"]),
     ("holder", &["cluster"]),
@@ -80,9 +81,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("wire", &["cluster", "file"]),
     ("storage", &["file"]),
     ("file", &[]),
-    ("profile", &[]),
-    // What a job touched; neither knows the other's business.
-    ("environment", &[]),
+    ("profile", &["text"]),
+    ("environment", &["profile::recording", "text"]),
+    ("text", &[]),
 ];
 
 /// What a single file may name beyond the table, and why: file, path, reason.

@@ -19,12 +19,13 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::recording::{Tag, WHOLE};
+use super::recording::Tag;
 use super::report::replace;
 use super::together::{Part, put_together};
 use crate::cluster::{Cluster, NodeRank};
 use crate::holder::estate::Settings;
 use crate::profile::recorder::{Counter, Recorder};
+use crate::profile::recording::WHOLE;
 use crate::tree::Tree;
 use crate::wire::{Question, RECORD_BYTES_MAX};
 

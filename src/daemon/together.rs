@@ -13,10 +13,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::recording::{PART, WHOLE, part_name};
+use super::recording::part_name;
 use super::report::replace_with;
 use crate::cluster::NodeRank;
-use crate::profile::recording::{Header, OtherLine};
+use crate::profile::recording::{Header, OtherLine, PART, WHOLE};
 
 /// The recording of one node.
 pub(super) struct Part {

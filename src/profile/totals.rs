@@ -14,7 +14,7 @@ use std::thread;
 
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::{
-    self, Header, LatencyLine, Line, NodeLine, OtherLine, PathLine, RecordingError, TaskLine, TimeLine,
+    self, Header, LatencyLine, Line, NodeLine, OtherLine, PathLine, TaskLine, TimeLine, Trouble,
 };
 
 /// Threads that read at most: 8. Each has sums of its own, so memory grows with them.
@@ -139,7 +139,7 @@ impl Totals {
     ///
     /// # Errors
     /// There are none, or one is not to be read.
-    pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, RecordingError> {
+    pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, Trouble> {
         let mut files = Vec::new();
         for (run, directory) in directories.iter().enumerate() {
             let found = recording::files(directory.as_ref())?.into_iter();
@@ -158,7 +158,7 @@ impl Totals {
         Ok(totals)
     }
 
-    fn of(files: &[(u32, PathBuf)]) -> Result<Self, RecordingError> {
+    fn of(files: &[(u32, PathBuf)]) -> Result<Self, Trouble> {
         let mut totals = Totals::default();
         files.iter().try_for_each(|(run, file)| totals.add(*run, file))?;
         Ok(totals)
@@ -168,7 +168,7 @@ impl Totals {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, RecordingError> {
+    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
         let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
         for file in recording::files(directory)? {
             let header = recording::read(&file, |_, line| {
@@ -188,7 +188,7 @@ impl Totals {
     ///
     /// # Errors
     /// It is no whole recording; the sums are then of no use any more.
-    pub fn add(&mut self, run: u32, file: &Path) -> Result<(), RecordingError> {
+    pub fn add(&mut self, run: u32, file: &Path) -> Result<(), Trouble> {
         let header = recording::read(file, |_, line| self.add_line(run, line))?;
         self.settle();
         self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
@@ -203,7 +203,7 @@ impl Totals {
 
     /// Whether every access was seen, on all nodes of all runs.
     pub fn is_complete(&self) -> bool {
-        self.headers.iter().all(|header| header.observed && header.mode == "full")
+        self.headers.iter().all(Header::is_full)
             && self.nodes.values().all(|node| node.lost == 0)
             && self.missing_nodes().is_empty()
     }

@@ -11,6 +11,7 @@ mod env_scene;
 mod freshness;
 mod gathering;
 mod hosts;
+mod imports;
 mod kept;
 mod mountless;
 mod named_hosts;

@@ -6,8 +6,8 @@
 use maud::{Markup, html};
 
 use super::Cell;
-use super::cell::time;
 use crate::profile::totals::Totals;
+use crate::text::time;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 220.0;
