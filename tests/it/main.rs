@@ -3,6 +3,7 @@
 mod actor;
 mod cli;
 mod cluster;
+mod collector;
 mod env_check;
 mod env_classify;
 mod env_coverage;
@@ -32,3 +33,4 @@ mod status;
 mod terminal;
 mod track_python;
 mod track_r;
+mod track_send;
