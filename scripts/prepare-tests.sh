@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv, strace;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
 # tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
@@ -16,6 +16,7 @@ is_root() { [ "$(id -u)" -eq 0 ]; }
 missing_packages() {
     command -v cc >/dev/null || printf ' gcc libc6-dev'
     [ -x /usr/bin/python3 ] || printf ' python3'
+    command -v strace >/dev/null || printf ' strace'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
     is_root || return 0

@@ -1,13 +1,14 @@
 //! What recording one answer costs: `cargo bench --bench recorder`.
 //!
 //! Each thread notes answers to 3,000 paths of 60 bytes, as an import asks them, and the clock is read as in the daemon:
-//! once when a question begins and once when it is answered. The best of ten rounds, as other work only adds to it.
+//! once when a question begins and once when it is answered. Told is the processor's time, of a round of ten the best, as
+//! other work on the machine only adds to it.
 //!
 //! Not here: the cost of asking the kernel (`benches/one_node`).
 
 use std::hint::black_box;
-use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use spinney::profile::recorder::Recorder;
 use spinney::profile::recorder::event::{AnsweredBy, Event, Mode, Operation, Outcome};
 use spinney::profile::recorder::events::Events;
@@ -35,13 +36,22 @@ fn main() {
 
 /// Nanoseconds that a thread spends on each answer, side by side with the others.
 fn round(recorder: Recorder, paths: &[Vec<u8>], threads: usize) -> f64 {
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || note(recorder, paths, thread));
-        }
+    let spent = |thread| {
+        let began = thread_ns();
+        note(recorder, paths, thread);
+        thread_ns() - began
+    };
+    let all: u64 = std::thread::scope(|scope| {
+        let begun: Vec<_> = (0..threads).map(|thread| scope.spawn(move || spent(thread))).collect();
+        begun.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
     });
-    began.elapsed().as_nanos() as f64 / ANSWERS as f64
+    all as f64 / (threads * ANSWERS) as f64
+}
+
+/// Nanoseconds for which this thread had a processor.
+fn thread_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn note(recorder: Recorder, paths: &[Vec<u8>], thread: usize) {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::MemfdFlags;
 use serde_json::{Value, json};
 
-use super::gathering::Gathering;
+use super::collecting::Collecting;
+use super::gathering::{GATHERED_WITHIN, Gathering};
 use super::line::Line;
 use super::orders::{Insistence, Order, Others};
 use super::record::Record;
@@ -50,12 +51,14 @@ pub(super) struct Asked {
     pub(super) recordings: Option<Recordings>,
     /// `None`: no other node, or all are on this machine.
     pub(super) gathering: Option<Gathering>,
+    /// The same, and where nothing is recorded.
+    pub(super) collecting: Option<Collecting>,
 }
 
 impl Asked {
     /// The last task has left: the report is written, or this node's part of it is on its way.
     pub(super) fn report(&self, outcome: RunOutcome) -> FromDaemon {
-        let settings = &self.settings;
+        let (settings, until) = (&self.settings, Instant::now() + GATHERED_WITHIN);
         let recorded =
             self.recordings.as_ref().map_or(Ok(()), |recordings| recordings.write(Tag::PreDestroy));
         let unrecorded = recorded.err().map(|error| format!("{error:#}"));
@@ -67,10 +70,11 @@ impl Asked {
             return FromDaemon::Reported { error: unrecorded, record: record.to_json(), uncompiled };
         }
         let written = match &self.gathering {
-            Some(gathering) => gathering.finish(&record),
+            Some(gathering) => gathering.finish(&record, until),
             None => report::write_own(settings, record),
         };
-        let error = written.err().map(|error| format!("{error:#}")).or(unrecorded);
+        let settled = self.collecting.as_ref().map_or(Ok(()), Collecting::settle_last);
+        let error = written.and(settled).err().map(|error| format!("{error:#}")).or(unrecorded);
         FromDaemon::Reported { error, record: None, uncompiled }
     }
 
@@ -117,12 +121,14 @@ impl Asked {
 
     /// Has all nodes write what they have recorded.
     fn snapshot(&self, tag: Tag) -> Value {
+        let begun = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.begin(tag));
         let others = self.others.iter();
         let missed =
             others.flat_map(|others| others.tell(&Order::Snapshot(tag), SNAPSHOT_MAX, Insistence::Once));
         let missed: Vec<NodeRank> = missed.collect();
         let own = self.recordings.as_ref().map(|recordings| recordings.write(tag));
-        let error = own.and_then(Result::err).map(|error| format!("{error:#}"));
+        let settled = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.settle(tag));
+        let error = begun.and(own.unwrap_or(Ok(()))).and(settled).err().map(|error| format!("{error:#}"));
         let directory = self.settings.recordings.as_ref().filter(|_| self.recordings.is_some());
         json!({
             "missed_nodes": missed,

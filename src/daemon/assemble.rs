@@ -88,7 +88,7 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     }
     let refresher = Refresher { storage: own_storage, tree: tree.clone(), cache: cache.clone(), kernels };
     if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
-        let recordings = Recordings::of(&estate.settings, recorder);
+        let recordings = Recordings::of(&estate.settings, recorder, neighbours.collecting.clone());
         let obeying = Obeying { refresher: refresher.clone(), tree: tree.clone(), line, recordings };
         neighbours.serve(estate, &cache, obeying)?;
     }

@@ -25,10 +25,11 @@ use crate::holder::estate::Settings;
 use crate::holder::ledger::Ledger;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::tree::{Shape, Shard, Tree};
+use crate::wire::Question;
 
 /// How long the end of a node's last task waits for records: 4.5 s, so that the holder hears of it within the 5 s that
 /// it waits.
-const GATHERED_WITHIN: Duration = Duration::from_millis(4500);
+pub(super) const GATHERED_WITHIN: Duration = Duration::from_millis(4500);
 
 /// How often a node's record goes up while its tasks run: 5 s. Where a scheduler kills everything with the last task,
 /// that much is missing at most.
@@ -130,12 +131,11 @@ impl Gathering {
     }
 
     /// Hands in the node's own record after its last task. Returns when a node above has it, or, at the top, when the
-    /// report is written; at the latest after [`GATHERED_WITHIN`].
+    /// report is written; at the latest at `until`.
     ///
     /// # Errors
     /// The report cannot be written.
-    pub(super) fn finish(&self, record: &Record) -> anyhow::Result<()> {
-        let until = Instant::now() + GATHERED_WITHIN;
+    pub(super) fn finish(&self, record: &Record, until: Instant) -> anyhow::Result<()> {
         let founded = record.outcome.founded_unix_us;
         let mut table = self.0.lock();
         table.put(record, serde_json::to_vec(record)?, self.0.recorder);
@@ -307,7 +307,7 @@ impl Courier {
             if batch.is_empty() {
                 return;
             }
-            let above = self.runtime.block_on(self.tree.send_up(batch));
+            let above = self.runtime.block_on(self.tree.send_up(Question::Record(batch)));
             self.inner.lock().sent_to(above);
             self.inner.changed.notify_all();
         }

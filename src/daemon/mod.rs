@@ -10,6 +10,7 @@
 mod asked;
 pub mod assemble;
 mod bytecode;
+mod collecting;
 mod control;
 mod gathering;
 mod idle;
@@ -23,6 +24,7 @@ pub mod recording;
 mod refresh;
 pub mod report;
 mod status;
+pub mod together;
 
 use std::io;
 use std::process::ExitCode;
@@ -68,7 +70,8 @@ fn serve(estate: Estate) -> io::Result<()> {
     let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
     idle::watch(&estate.settings, recorder, ledger.try_clone()?, line.clone());
-    let recordings = Recordings::of(&estate.settings, recorder);
+    let collecting = neighbours.as_ref().and_then(|neighbours| neighbours.collecting.clone());
+    let recordings = Recordings::of(&estate.settings, recorder, collecting.clone());
     recordings.as_ref().map_or(Ok(()), Recordings::begin_snapshots)?;
     let asked = Asked {
         settings: estate.settings.clone(),
@@ -77,6 +80,7 @@ fn serve(estate: Estate) -> io::Result<()> {
         cache,
         tree,
         gathering,
+        collecting: collecting.clone(),
         refresher,
         others,
         line: line.clone(),
@@ -90,6 +94,9 @@ fn serve(estate: Estate) -> io::Result<()> {
     sessions.into_iter().for_each(Session::wait);
     if let Some(neighbours) = neighbours {
         neighbours.linger();
+    }
+    if let Some(collecting) = collecting {
+        collecting.end();
     }
     control.end();
     Ok(())

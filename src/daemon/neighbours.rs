@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::collecting::Collecting;
 use super::gathering::Gathering;
 use super::orders::{Obeying, Others};
 use crate::cache::Cache;
@@ -30,6 +31,8 @@ pub(super) struct Neighbours {
     recorder: Recorder,
     /// Of the nodes of several machines; on one machine a launcher has all records.
     pub(super) gathering: Option<Gathering>,
+    /// The same for recordings; `None` also where nothing is recorded.
+    pub(super) collecting: Option<Collecting>,
     /// Ends before the threads it runs on.
     server: Option<Server>,
     runtime: WireRuntime,
@@ -61,9 +64,21 @@ impl Neighbours {
             0 | 1 => WireRuntime::start()?,
             _ => WireRuntime::start_small()?,
         };
-        let gathering =
-            estate.job_key.is_none().then(|| Gathering::new(settings, &cluster, &shape, recorder));
-        Ok(Some(Neighbours { cluster, shape, identity, recorder, gathering, server: None, runtime }))
+        let (mut gathering, mut collecting) = (None, None);
+        if estate.job_key.is_none() {
+            gathering = Some(Gathering::new(settings, &cluster, &shape, recorder));
+            collecting = Collecting::new(settings, &cluster, recorder);
+        }
+        Ok(Some(Neighbours {
+            cluster,
+            shape,
+            identity,
+            recorder,
+            gathering,
+            collecting,
+            server: None,
+            runtime,
+        }))
     }
 
     /// Whether other nodes ask this one.
@@ -118,6 +133,11 @@ impl Neighbours {
                 gathering.take(&lines);
             }
         });
+        let collecting = self.collecting.clone();
+        if let Some(collecting) = &collecting {
+            let founded = Ledger::load(&estate.ledger).unwrap_or_default().founded_unix_us;
+            collecting.start(tree.clone(), self.runtime.handle(), founded);
+        }
         let listeners = estate.node_listeners.iter().map(|fd| Ok(TcpListener::from(fd.try_clone()?)));
         let serving = Serving {
             identity: self.identity.clone(),
@@ -125,6 +145,10 @@ impl Neighbours {
             views: estate.settings.views.len(),
             source: Arc::new(cache.clone()),
             records,
+            // Nothing is recorded here: nobody waits for what others have.
+            recordings: Arc::new(move |parcel| {
+                collecting.as_ref().is_none_or(|collecting| collecting.take(parcel))
+            }),
             orders: Arc::new(move |order| obeying.obey(&order)),
             recorder: self.recorder,
         };

@@ -1,19 +1,21 @@
 //! This node's recording: made of what was recorded so far, and written where the report goes.
 //!
 //! The newest one stands in the report's directory, whatever it was written for; the newest of each tag beneath
-//! `snapshots`. Nodes on one machine write a file each, which their launcher puts together.
+//! `snapshots`. Nodes on one machine write a file each, which their launcher puts together; those of several machines hand
+//! theirs up (`collecting`).
 //!
 //! Invariant: a file is whole or absent, and replaces an older one at once.
 //!
-//! Not here: the layout (`profile::recording`), recording (`profile::recorder`).
+//! Not here: the layout (`profile::recording`), recording (`profile::recorder`), files of several nodes (`together`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::Builder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::collecting::Collecting;
 use super::record::host_name;
 use super::report::{self, replace};
 use crate::cluster::{Cluster, NodeRank};
@@ -26,7 +28,7 @@ use crate::profile::recording::{
 };
 
 /// Why a recording is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Tag {
     /// The last task has left.
     PreDestroy,
@@ -39,7 +41,11 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    fn name(self) -> &'static str {
+    /// All of them.
+    pub(super) const ALL: &'static [Tag] = &[Tag::PreDestroy, Tag::Runtime, Tag::OnDemand, Tag::PreReset];
+
+    /// As in a recording, and the name of its directory.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Tag::PreDestroy => "pre-destroy",
             Tag::Runtime => "runtime-snapshot",
@@ -58,13 +64,20 @@ struct Inner {
     recorder: Recorder,
     events: &'static Events,
     directory: PathBuf,
+    /// `None`: no other node, or all are on this machine.
+    collecting: Option<Collecting>,
 }
 
 impl Recordings {
     /// `None` where nothing is recorded.
-    pub(super) fn of(settings: &Settings, recorder: Recorder) -> Option<Self> {
+    pub(super) fn of(
+        settings: &Settings,
+        recorder: Recorder,
+        collecting: Option<Collecting>,
+    ) -> Option<Self> {
         let (events, directory) = (recorder.events()?, settings.recordings.clone()?);
-        Some(Recordings(Arc::new(Inner { settings: settings.clone(), recorder, events, directory })))
+        let settings = settings.clone();
+        Some(Recordings(Arc::new(Inner { settings, recorder, events, directory, collecting })))
     }
 
     /// Writes one now and then, if that is wanted.
@@ -85,12 +98,16 @@ impl Recordings {
         Ok(())
     }
 
-    /// Writes what has been recorded so far.
+    /// Writes what has been recorded so far, or has it written where the report goes.
     ///
     /// # Errors
-    /// The directory or a file cannot be written; older files are then unchanged.
+    /// The directory or a file cannot be written, or nobody above takes it; older files are then unchanged.
     pub(super) fn write(&self, tag: Tag) -> anyhow::Result<()> {
-        let (bytes, name) = (self.0.make(tag), self.0.file_name());
+        let bytes = self.0.make(tag);
+        if let Some(collecting) = &self.0.collecting {
+            return collecting.hand(tag, &bytes);
+        }
+        let name = self.0.file_name();
         if tag != Tag::PreDestroy {
             replace(&self.0.directory.join("snapshots").join(tag.name()), &name, &bytes)?;
         }
@@ -199,52 +216,8 @@ impl Inner {
     }
 }
 
-fn part_name(node: NodeRank) -> String {
+pub(super) fn part_name(node: NodeRank) -> String {
     format!("{PART}{:06}.jsonl", node.get())
-}
-
-/// Puts the files of the nodes of one machine together into one, and takes them away.
-///
-/// # Errors
-/// A file cannot be read or written; those of the nodes then stay.
-pub fn gather(directory: &Path, n_nodes: u32) -> anyhow::Result<()> {
-    let mut parts = Vec::new();
-    for node in 0..n_nodes {
-        let path = directory.join(part_name(NodeRank::new(node)));
-        match std::fs::read(&path) {
-            Ok(bytes) => parts.push((node, bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if let Some(whole) = together(parts.iter().map(|(node, bytes)| (*node, bytes.as_slice())), n_nodes) {
-        replace(directory, WHOLE, &whole)?;
-    }
-    for entry in std::fs::read_dir(directory)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PART) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// One recording of those of single nodes; `None` if there is none.
-fn together<'a>(parts: impl Iterator<Item = (u32, &'a [u8])>, n_nodes: u32) -> Option<Vec<u8>> {
-    let mut newest: Option<Header> = None;
-    let (mut all, mut nodes) = (Vec::new(), Vec::new());
-    for (node, bytes) in parts {
-        let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let header: Header = serde_json::from_slice(lines.next()?).ok()?;
-        if newest.as_ref().is_none_or(|newest| newest.unix_us < header.unix_us) {
-            newest = Some(header);
-        }
-        all.extend(lines.filter(|line| !line.starts_with(b"{\"kind\":\"end\"")));
-        nodes.push(node);
-    }
-    let missing_nodes = (0..n_nodes).filter(|node| !nodes.contains(node)).collect();
-    let mut writing = Writing::begin(&Header { missing_nodes, ..newest? });
-    all.into_iter().for_each(|line| writing.add_raw(line));
-    Some(writing.end())
 }
 
 fn unix_us() -> u64 {

@@ -179,12 +179,21 @@ pub(super) fn text_of(path: &Path) -> String {
 }
 
 pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::Result<()> {
+    replace_with(directory, name, |file| file.write_all(content))
+}
+
+/// Replaces a file by what `write` writes, whole or not at all.
+pub(super) fn replace_with(
+    directory: &Path,
+    name: &str,
+    write: impl FnOnce(&mut fs::File) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(content)?;
+        write(&mut file)?;
         file.sync_all()?;
         fs::rename(&unfinished, directory.join(name))
     })();

@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::daemon::record::Record;
-use crate::daemon::{recording, report};
+use crate::daemon::{report, together};
 use crate::enter::failure::Failure;
 use crate::enter::job::unique_here;
 use crate::enter::launched::{Launched, ToLauncher};
@@ -176,7 +176,7 @@ fn report(plan: &Plan, nodes: LocalNodes, end: End, records: Vec<Record>) {
     };
     let recorded = match plan.request.profiling.mode {
         Mode::Off => Ok(()),
-        _ => recording::gather(directory, nodes.nodes),
+        _ => together::gather(directory, nodes.nodes),
     };
     if let Err(error) = recorded.and(report::write(directory, &report::merge(&run, records))) {
         plan.request.talk.warn(format_args!("the report could not be written: {error:#}"));

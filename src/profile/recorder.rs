@@ -90,8 +90,18 @@ counters! {
     /// Answers that were an error other than a proven absence.
     AnswersErrors = "answers.errors", "answers";
 
-    /// Calls on storage that concern names and attributes: stat, open, readdir, readlink, statfs.
+    /// System calls on storage that concern names and attributes, also on descriptors: the sum of the next five.
     StorageMetadata = "storage.metadata_calls", "calls";
+    /// Of these, statx: attributes of a name, or whether what was opened is still the same.
+    StorageStats = "storage.stat_calls", "calls";
+    /// Of these, openat, of files and directories.
+    StorageOpens = "storage.open_calls", "calls";
+    /// Of these, getdents64, which gives names of a directory, some hundred at once.
+    StorageLists = "storage.list_calls", "calls";
+    /// Of these, readlinkat.
+    StorageReadlinks = "storage.readlink_calls", "calls";
+    /// Of these, fstatfs.
+    StorageUsages = "storage.usage_calls", "calls";
     /// Calls on storage that read file content.
     StorageReads = "storage.read_calls", "calls";
     /// Bytes of file content read from storage.

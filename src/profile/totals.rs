@@ -7,13 +7,21 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZero;
 use std::ops::AddAssign;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::{
     self, Header, LatencyLine, Line, NodeLine, OtherLine, PathLine, TaskLine, TimeLine, Trouble,
 };
+
+/// Threads that read at most: 8. Each has sums of its own, so memory grows with them.
+const THREADS_MAX: usize = 8;
+
+/// Files for each thread at least: 64, so that starting one is worth it.
+const FILES_MIN: usize = 64;
 
 /// Calls and what they cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,13 +62,13 @@ impl OfPath {
         sum
     }
 
-    fn add(&mut self, what: What, sum: Sum) {
+    fn add(&mut self, what: What, sum: Sum, nodes: u32) {
         match self.0.iter_mut().find(|(known, ..)| *known == what) {
-            Some((_, known, nodes)) => {
+            Some((_, known, had)) => {
                 *known += sum;
-                *nodes += 1;
+                *had += nodes;
             }
-            None => self.0.push((what, sum, 1)),
+            None => self.0.push((what, sum, nodes)),
         }
     }
 }
@@ -78,6 +86,19 @@ pub struct OfNode {
     pub lost: u64,
     /// The counters of `run.json`.
     pub counters: BTreeMap<String, u64>,
+}
+
+impl OfNode {
+    /// Adds what other files say of the node.
+    fn absorb(&mut self, other: OfNode) {
+        if !other.host.is_empty() {
+            let OfNode { host, process, lost, counters, .. } = other;
+            *self = OfNode { host, process, lost, counters, by: std::mem::take(&mut self.by) };
+        }
+        for (by, sum) in other.by {
+            *self.by.entry(by).or_default() += sum;
+        }
+    }
 }
 
 type Paths = HashMap<Box<str>, OfPath, BuildHasherDefault<OneShot>>;
@@ -102,6 +123,15 @@ pub struct Totals {
     /// Answers by who gave them, and nanoseconds, by the beginning and end of a piece of time in microseconds.
     pub times: BTreeMap<(u64, u64), ([u64; 4], u64)>,
     missing: BTreeSet<(u32, u32)>,
+    tally: Tally,
+}
+
+/// Sums of paths of one node, by [`What`], that are yet to be added to those of the node and of all: lines of one node follow
+/// each other.
+#[derive(Debug, Default)]
+struct Tally {
+    of: Option<(u32, u32)>,
+    sums: [[[Sum; AnsweredBy::ALL.len()]; Outcome::ALL.len()]; Operation::ALL.len()],
 }
 
 impl Totals {
@@ -110,12 +140,27 @@ impl Totals {
     /// # Errors
     /// There are none, or one is not to be read.
     pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, Trouble> {
-        let mut totals = Totals::default();
+        let mut files = Vec::new();
         for (run, directory) in directories.iter().enumerate() {
-            for file in recording::files(directory.as_ref())? {
-                totals.add(run as u32, &file)?;
-            }
+            let found = recording::files(directory.as_ref())?.into_iter();
+            files.extend(found.map(|file| (run as u32, file)));
         }
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (files.len() / FILES_MIN).clamp(1, processors.min(THREADS_MAX));
+        let share = files.len().div_ceil(threads).max(1);
+        let parts: Vec<_> = thread::scope(|scope| {
+            let begun: Vec<_> = files.chunks(share).map(|files| scope.spawn(|| Totals::of(files))).collect();
+            begun.into_iter().map(|part| part.join().expect("reading does not panic")).collect()
+        });
+        let mut parts = parts.into_iter();
+        let mut totals = parts.next().unwrap_or_else(|| Ok(Totals::default()))?;
+        parts.try_for_each(|part| part.map(|part| totals.absorb(part)))?;
+        Ok(totals)
+    }
+
+    fn of(files: &[(u32, PathBuf)]) -> Result<Self, Trouble> {
+        let mut totals = Totals::default();
+        files.iter().try_for_each(|(run, file)| totals.add(*run, file))?;
         Ok(totals)
     }
 
@@ -131,7 +176,10 @@ impl Totals {
                     all.entry(node).or_default().add_line(0, line);
                 }
             })?;
-            all.values_mut().for_each(|totals| totals.headers.push(header.clone()));
+            for totals in all.values_mut() {
+                totals.settle();
+                totals.headers.push(header.clone());
+            }
         }
         Ok(all)
     }
@@ -142,6 +190,7 @@ impl Totals {
     /// It is no whole recording; the sums are then of no use any more.
     pub fn add(&mut self, run: u32, file: &Path) -> Result<(), Trouble> {
         let header = recording::read(file, |_, line| self.add_line(run, line))?;
+        self.settle();
         self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
         self.headers.push(header);
         Ok(())
@@ -177,6 +226,56 @@ impl Totals {
         all
     }
 
+    /// Adds the sums of the last node to the others.
+    fn settle(&mut self) {
+        let Tally { of: Some(of), sums } = std::mem::take(&mut self.tally) else { return };
+        let node = self.nodes.entry(of).or_default();
+        for operation in Operation::ALL {
+            for outcome in Outcome::ALL {
+                for by in AnsweredBy::ALL {
+                    let sum = sums[*operation as usize][*outcome as usize][*by as usize];
+                    if sum != Sum::default() {
+                        *self.answers.entry((*operation, *outcome, *by)).or_default() += sum;
+                        *node.by.entry(*by).or_default() += sum;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the sums of other files.
+    fn absorb(&mut self, other: Totals) {
+        self.headers.extend(other.headers);
+        self.missing.extend(other.missing);
+        for (what, sum) in other.answers {
+            *self.answers.entry(what).or_default() += sum;
+        }
+        for (at, node) in other.nodes {
+            self.nodes.entry(at).or_default().absorb(node);
+        }
+        for (path, of_path) in other.paths {
+            let known = self.paths.entry(path).or_default();
+            of_path.0.into_iter().for_each(|(what, sum, nodes)| known.add(what, sum, nodes));
+        }
+        for (kind, buckets) in other.latencies {
+            let known = self.latencies.entry(kind).or_default();
+            buckets.into_iter().for_each(|(longest, count)| *known.entry(longest).or_default() += count);
+        }
+        for (command, (processes, sum)) in other.commands {
+            let known = self.commands.entry(command).or_default();
+            known.0 += processes;
+            known.1 += sum;
+        }
+        for (task, sum) in other.tasks {
+            *self.tasks.entry(task).or_default() += sum;
+        }
+        for (piece, (answers, waited)) in other.times {
+            let known = self.times.entry(piece).or_default();
+            known.0.iter_mut().zip(answers).for_each(|(known, more)| *known += more);
+            known.1 += waited;
+        }
+    }
+
     fn add_line(&mut self, run: u32, line: Line<'_>) {
         match line {
             Line::Path(line) => self.add_path(run, &line),
@@ -187,13 +286,15 @@ impl Totals {
     fn add_path(&mut self, run: u32, line: &PathLine<'_>) {
         let what = (line.operation, line.outcome, line.source);
         let sum = Sum { calls: line.calls, bytes: line.bytes, nanoseconds: line.nanoseconds };
-        *self.answers.entry(what).or_default() += sum;
-        let node = self.nodes.entry((run, line.node)).or_default();
-        *node.by.entry(line.source).or_default() += sum;
+        if self.tally.of != Some((run, line.node)) {
+            self.settle();
+            self.tally.of = Some((run, line.node));
+        }
+        self.tally.sums[what.0 as usize][what.1 as usize][what.2 as usize] += sum;
         let path: Cow<'_, str> = line.shown();
         match self.paths.get_mut(&*path) {
-            Some(of_path) => of_path.add(what, sum),
-            None => self.paths.entry(path.into()).or_default().add(what, sum),
+            Some(of_path) => of_path.add(what, sum, 1),
+            None => self.paths.entry(path.into()).or_default().add(what, sum, 1),
         }
     }
 
@@ -260,7 +361,72 @@ impl Hasher for OneShot {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::profile::recorder::event::Mode;
+    use crate::profile::recording::Writing;
+
+    #[test]
+    fn many_files_that_several_threads_read_are_added_up_as_one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        for node in 0..4 * FILES_MIN as u32 {
+            let mut writing = Writing::begin(&Header::now(Mode::Full, "pre-destroy", u64::from(node)));
+            for (number, operation) in Operation::ALL.iter().enumerate() {
+                for path in [format!("/e/{number}"), format!("/e/of-{node}")] {
+                    writing.add(&PathLine {
+                        node,
+                        path: path.into(),
+                        path_bytes: None,
+                        operation: *operation,
+                        outcome: Outcome::ALL[(node % 3) as usize],
+                        source: AnsweredBy::ALL[(node % 4) as usize],
+                        calls: 1 + u64::from(node),
+                        bytes: 7,
+                        nanoseconds: 3,
+                        error: 0,
+                    });
+                }
+            }
+            let (latency, time) = (
+                r#"{"kind":"latency","node":0,"operation":"read","source":"root","buckets":[[7,2],[9,1]]}"#,
+                r#"{"kind":"time","node":0,"from_us":0,"until_us":10,"answers":[1,2,3,4],"nanoseconds":5}"#,
+            );
+            let told = format!(
+                r#"{{"kind":"node","node":{node},"host":"h{node}","began_unix_us":1,"counters":{{"fuse.read":{node}}}}}"#
+            );
+            let task =
+                r#"{"kind":"task","node":0,"process":1,"task":3,"command":"sh","calls":2,"nanoseconds":4}"#;
+            [latency, time, &told, task].iter().for_each(|line| writing.add_raw(line.as_bytes()));
+            fs::write(directory.path().join(format!("recording-node-{node:06}.jsonl")), writing.end())
+                .unwrap();
+        }
+        let files = recording::files(directory.path()).unwrap();
+        let one_by_one = Totals::of(&files.into_iter().map(|file| (0, file)).collect::<Vec<_>>()).unwrap();
+        let together = Totals::read(&[directory.path()]).unwrap();
+        let shown = |totals: &Totals| {
+            let mut paths: Vec<_> = totals
+                .paths
+                .iter()
+                .map(|(path, of_path)| {
+                    let mut parts: Vec<_> = of_path.parts().collect();
+                    parts.sort_by_key(|(what, ..)| *what);
+                    (path.clone(), parts)
+                })
+                .collect();
+            paths.sort_by(|one, other| one.0.cmp(&other.0));
+            let Totals { headers, nodes, answers, latencies, commands, tasks, times, .. } = totals;
+            format!(
+                "{headers:?} {nodes:?} {answers:?} {latencies:?} {commands:?} {tasks:?} {times:?} {paths:?}"
+            )
+        };
+        assert!(shown(&together) == shown(&one_by_one));
+        assert_eq!(together.nodes.len(), 4 * FILES_MIN);
+        assert_eq!(
+            together.answers.values().map(|sum| sum.bytes).sum::<u64>(),
+            4 * FILES_MIN as u64 * 12 * 7
+        );
+    }
 
     #[test]
     fn quantiles_are_those_of_the_counts() {

@@ -18,6 +18,9 @@ use crate::profile::recorder::{Counter, Recorder};
 /// Bytes of directory entries read per call: what glibc's largest buffer holds, some 1,000 names.
 const LISTING_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Bytes set aside for the target of a symlink: Linux's PATH_MAX, which holds any but on odd file systems.
+const TARGET_BYTES: usize = 4096;
+
 /// What fetching the attributes of a whole directory may take: 300 µs and 15 µs a name. A warm call takes
 /// 3 µs; the rest is for being interrupted by other work.
 const QUICK_START: Duration = Duration::from_micros(300);
@@ -37,38 +40,54 @@ impl Calls {
         Calls { recorder }
     }
 
-    fn count(&self) {
+    /// One call that concerns names and attributes is about to be made. Also on descriptors: it depends on the client
+    /// of the file system whether it then asks a server.
+    fn count(&self, kind: Counter) {
+        self.recorder.count(kind);
         self.recorder.count(Counter::StorageMetadata);
     }
 
     /// Attributes of `name` in `directory`, and its target if it is a symlink.
     pub(super) fn entry(&self, directory: impl AsFd, name: &[u8]) -> Result<Entry, FetchError> {
-        self.count();
+        self.count(Counter::StorageStats);
         let (now, as_of) = (SystemTime::now(), AsOf::now());
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         let statx = rustix::fs::statx(&directory, name, flags, StatxFlags::BASIC_STATS)?;
         let attributes = attributes_of(&statx);
         let mut target = None;
         if attributes.mode & libc::S_IFMT == libc::S_IFLNK {
-            self.count();
-            let bytes = rustix::fs::readlinkat(&directory, name, Vec::new())?.into_bytes();
-            target = Some(bytes.into_boxed_slice());
+            target = Some(self.target(&directory, name)?);
         }
         Ok(Entry { attributes, target, settled: attributes.version().is_settled(now), as_of })
     }
 
+    /// Where the symlink `name` points to.
+    fn target(&self, directory: impl AsFd, name: &[u8]) -> Result<Box<[u8]>, Errno> {
+        let mut target = Vec::with_capacity(TARGET_BYTES);
+        loop {
+            self.count(Counter::StorageReadlinks);
+            rustix::fs::readlinkat_raw(&directory, name, rustix::buffer::spare_capacity(&mut target))?;
+            if target.len() < target.capacity() {
+                return Ok(target.into_boxed_slice());
+            }
+            // It may be longer: some file systems have targets that are longer than a path may be.
+            let longer = 2 * target.capacity();
+            target = Vec::with_capacity(longer);
+        }
+    }
+
     /// What is known of a view's root, through its own descriptor.
     pub(super) fn root_entry(&self, root: impl AsFd) -> Result<Entry, FetchError> {
-        self.count();
+        self.count(Counter::StorageStats);
         let (now, as_of) = (SystemTime::now(), AsOf::now());
         let statx = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         let attributes = attributes_of(&statx);
         Ok(Entry { attributes, target: None, settled: attributes.version().is_settled(now), as_of })
     }
 
-    /// Attributes of what `descriptor` refers to. Not counted as a call that others wait for: a client
-    /// answers it from what opening the file told it.
+    /// Attributes of what `descriptor` refers to.
     pub(super) fn attributes(&self, descriptor: impl AsFd) -> Result<Attributes, Errno> {
+        self.count(Counter::StorageStats);
         // Without the access time, which reading changes and a client would have to fetch again.
         let mask = StatxFlags::BASIC_STATS - StatxFlags::ATIME;
         let statx = rustix::fs::statx(descriptor, c"", AtFlags::EMPTY_PATH, mask)?;
@@ -77,20 +96,19 @@ impl Calls {
 
     /// A descriptor of directory `name` that only leads further (O_PATH), without listing it.
     pub(super) fn descend(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
-        self.count();
+        self.count(Counter::StorageOpens);
         open_at(directory, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC)
     }
 
     /// Opens the file `name` for reading. Never blocks on a FIFO or a device.
     pub(super) fn open(&self, directory: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
-        self.count();
+        self.count(Counter::StorageOpens);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         open_at(directory, name, flags)
     }
 
-    /// The version of what `directory` refers to. A call that others wait for: nothing was opened that would tell it.
+    /// The version of what `directory` refers to.
     pub(super) fn version(&self, directory: impl AsFd) -> Result<Version, Errno> {
-        self.count();
         Ok(self.attributes(directory)?.version())
     }
 
@@ -101,21 +119,22 @@ impl Calls {
         directory: impl AsFd,
         name: &[u8],
     ) -> Result<(Vec<ListingEntry>, Version, bool), Errno> {
-        self.count();
+        self.count(Counter::StorageOpens);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = open_at(directory, name, flags)?;
         let mut buffer = vec![MaybeUninit::uninit(); LISTING_BUFFER_BYTES];
         let mut raw = RawDir::new(&opened, &mut buffer);
         let mut entries = Vec::new();
-        while let Some(row) = raw.next() {
+        loop {
+            if raw.is_buffer_empty() {
+                self.count(Counter::StorageLists);
+            }
+            let Some(row) = raw.next() else { break };
             let row = row?;
             let name = row.file_name().to_bytes();
             if name != b"." && name != b".." {
                 let kind = row.file_type().as_raw_mode_type();
                 entries.push(ListingEntry { name: name.into(), inode: row.ino(), kind, entry: None });
-            }
-            if raw.is_buffer_empty() {
-                self.count();
             }
         }
         let now = SystemTime::now();
@@ -171,7 +190,7 @@ impl Calls {
 
     /// The figures of `statfs` for the file system `directory` is on.
     pub(super) fn usage(&self, directory: impl AsFd) -> Result<FileSystemUsage, Errno> {
-        self.count();
+        self.count(Counter::StorageUsages);
         let figures = rustix::fs::fstatfs(directory)?;
         Ok(FileSystemUsage {
             block_bytes: u32::try_from(figures.f_bsize).unwrap_or(4096),

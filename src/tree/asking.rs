@@ -175,16 +175,16 @@ impl Tree {
         self.0.riding.clear();
     }
 
-    /// Sends records one step up the first tree, and says which node took them; `None` if there is none above, since
+    /// Sends records or a recording one step up the first tree, and says which node took it; `None` if there is none above, since
     /// this node is the root or stands in for it.
     ///
     /// # Cost
     /// Waits for as long as no node above can be reached.
-    pub async fn send_up(&self, record: Vec<u8>) -> Option<NodeRank> {
+    pub async fn send_up(&self, what: Question) -> Option<NodeRank> {
         let shard = Shard::new(0);
         loop {
             let Way::Peer(mut asking) = self.0.links.way(shard).await else { return None };
-            let asked = asking.peer.clone().ask(Question::Record(record.clone()));
+            let asked = asking.peer.clone().ask(what.clone());
             if let Some(Ok(Reply::Done)) = unless_given_up(&mut asking, asked).await {
                 return Some(asking.rank);
             }

@@ -24,7 +24,7 @@ use super::frames;
 use super::head::{Asked, Head, WIRE, WIRE_VERSION};
 use super::limits::{BLOCKS_AHEAD_MAX, HEARTBEAT_INTERVAL, RECORD_BYTES_MAX, RIDING_BYTES_MAX};
 use super::question::{BlockRange, Question, Refusal};
-use super::server::{Child, Shared};
+use super::server::{Child, Orders, Shared};
 use crate::cluster::NodeRank;
 use crate::file::{
     BLOCK_BYTES, Block, BlockIndex, FetchError, FileKind, FilePath, Listing, SmallFile, Source,
@@ -70,7 +70,15 @@ async fn try_answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
                     Ok(result.map_or_else(said_by_storage, |body| whole(StatusCode::OK, body)))
                 }
                 Head::Blocks(range) => answer_blocks(shared, &child, range, permit).await,
-                Head::Order => order(shared, request.into_body()).await,
+                Head::Order => {
+                    let orders = shared.serving.orders.clone();
+                    do_it(orders, request.into_body(), Refusal::NotUnderstood).await
+                }
+                // Asked again in a moment, here or elsewhere.
+                Head::Recording => {
+                    let recordings = shared.serving.recordings.clone();
+                    do_it(recordings, request.into_body(), Refusal::Busy).await
+                }
                 _ => take_record(shared, asked.from, request.into_body()).await,
             }
         }
@@ -109,7 +117,7 @@ async fn answer_question(
             within(views, &FilePath::root(view))?;
             source.usage(view).await.map(|answer| codec::encode_usage(&answer.value))
         }
-        Question::Block { .. } | Question::Record(_) | Question::Order(_) => {
+        Question::Block { .. } | Question::Record(_) | Question::Recording(_) | Question::Order(_) => {
             return Err(Refusal::NotUnderstood);
         }
     })
@@ -177,12 +185,12 @@ async fn take_record(shared: &Shared, from: NodeRank, body: Incoming) -> Result<
 }
 
 /// Does what takes a while, on a thread that may block.
-async fn order(shared: &Shared, body: Incoming) -> Result<Answer, Refusal> {
+async fn do_it(orders: Orders, body: Incoming, otherwise: Refusal) -> Result<Answer, Refusal> {
     let body = Limited::new(body, RECORD_BYTES_MAX).collect().await.map_err(|_| Refusal::TooLarge)?;
-    let (orders, what) = (shared.serving.orders.clone(), body.to_bytes().to_vec());
+    let what = body.to_bytes().to_vec();
     match tokio::task::spawn_blocking(move || orders(what)).await {
         Ok(true) => Ok(whole(StatusCode::OK, Vec::new())),
-        _ => Err(Refusal::NotUnderstood),
+        _ => Err(otherwise),
     }
 }
 

@@ -315,10 +315,13 @@ impl Connections {
             _ => (SMALL_BYTES_MAX, None),
         };
         let (head, body) = match question {
-            Question::Record(body) | Question::Order(body) if body.len() > RECORD_BYTES_MAX => {
+            Question::Record(body) | Question::Recording(body) | Question::Order(body)
+                if body.len() > RECORD_BYTES_MAX =>
+            {
                 return Err(self.too_large());
             }
             Question::Record(record) => (Head::Record, Bytes::from(record)),
+            Question::Recording(recording) => (Head::Recording, Bytes::from(recording)),
             Question::Order(what) => (Head::Order, Bytes::from(what)),
             question => (Head::Question(question), Bytes::new()),
         };
@@ -451,7 +454,7 @@ fn understand(
             Reply::Listing { listing, riding }
         }
         (Head::Question(Question::Usage(_)), _) => Reply::Usage(codec::decode_usage(body).map_err(corrupt)?),
-        (Head::Record | Head::Order, _) => Reply::Done,
+        (Head::Record | Head::Recording | Head::Order, _) => Reply::Done,
         _ => return Err(AskError::Corrupt),
     })
 }

@@ -44,6 +44,8 @@ pub enum Head {
     Blocks(BlockRange),
     /// A record follows.
     Record,
+    /// A recording follows.
+    Recording,
     /// What is to be done follows.
     Order,
 }
@@ -77,6 +79,7 @@ impl Asked {
             (&Method::GET, "hello") if about.is_empty() => Head::Hello,
             (&Method::GET, "heartbeat") if about.is_empty() => Head::Heartbeat,
             (&Method::POST, "record") if about.is_empty() => Head::Record,
+            (&Method::POST, "recording") if about.is_empty() => Head::Recording,
             (&Method::GET, "entry") if headers.contains_key(IF_NONE_MATCH) => {
                 let stale = headers[IF_NONE_MATCH].to_str().ok().and_then(version_of);
                 let stale = stale.ok_or(Refusal::NotUnderstood)?;
@@ -128,7 +131,7 @@ impl Asked {
         if urgency == Urgency::Ahead {
             headers.insert(AHEAD, HeaderValue::from_static("1"));
         }
-        if let Head::Record | Head::Order = self.head {
+        if let Head::Record | Head::Recording | Head::Order = self.head {
             *request.method_mut() = Method::POST;
         }
         Ok(request)
@@ -139,6 +142,7 @@ impl Asked {
             Head::Hello => "/v1/hello".to_owned(),
             Head::Heartbeat => "/v1/heartbeat".to_owned(),
             Head::Record | Head::Question(Question::Record(_)) => "/v1/record".to_owned(),
+            Head::Recording | Head::Question(Question::Recording(_)) => "/v1/recording".to_owned(),
             Head::Order | Head::Question(Question::Order(_)) => "/v1/order".to_owned(),
             Head::Question(Question::Usage(view)) => format!("/v1/usage/{}", view.position()),
             Head::Question(Question::Entry { path, .. } | Question::EntryAfter { path, .. }) => {

@@ -160,7 +160,7 @@ impl Node {
                 inside(&crate::file::FilePath::root(view))?;
                 Reply::Usage(source.usage(view).await?.value)
             }
-            Question::Order(_) => Reply::Done,
+            Question::Order(_) | Question::Recording(_) => Reply::Done,
             Question::Record(record) => {
                 lock(&self.records).push(record);
                 Reply::Done

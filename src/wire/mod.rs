@@ -26,6 +26,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use self::limits::RECORD_BYTES_MAX;
 pub use client::{Addresses, HttpCarrier};
 pub use head::WIRE_VERSION;
 pub use identity::{Fabric, Identity};

@@ -57,6 +57,8 @@ pub enum Question {
     Usage(ViewId),
     /// What a node's report says so far, on its way up. The wire does not look into it.
     Record(Vec<u8>),
+    /// What was recorded, on its way up: answered when it has been handed on. The wire does not look into it.
+    Recording(Vec<u8>),
     /// Something is to be done by this very node; answered when it is. The wire does not look into it.
     Order(Vec<u8>),
 }
@@ -84,7 +86,7 @@ pub enum Reply {
     },
     /// To [`Question::Usage`].
     Usage(FileSystemUsage),
-    /// To [`Question::Record`] and [`Question::Order`]: it was taken, or done.
+    /// To [`Question::Record`], [`Question::Recording`] and [`Question::Order`]: it was taken, or done.
     Done,
 }
 

@@ -54,6 +54,8 @@ pub struct Serving {
     pub source: Arc<dyn Source>,
     /// Takes records.
     pub records: Records,
+    /// Takes recordings of nodes beneath, and hands them on.
+    pub recordings: Orders,
     /// Does what another node says is to be done.
     pub orders: Orders,
     /// Counts.

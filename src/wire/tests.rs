@@ -170,6 +170,7 @@ impl Scene {
             views: 1,
             source: shelf.clone(),
             orders: Arc::new(|_| false),
+            recordings: Arc::new(|recording| recording == b"whole"),
             records: Box::new(move |from, record| drop(sender.send((from, record)))),
             recorder,
         };

@@ -145,11 +145,20 @@ pub fn replace_daemons(scene: &Scene, tasks: &[i32]) {
 
 /// What a daemon has counted so far.
 pub fn counted(daemon: i32, counter: Counter) -> u64 {
+    in_counters(&fs::read(counters_of(daemon)).unwrap(), counter)
+}
+
+/// The memory in which a daemon counts: it can be opened while the daemon lives.
+pub fn counters_of(daemon: i32) -> PathBuf {
     let descriptors = fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().flatten().map(|entry| entry.path());
     let is_counters = |path: &PathBuf| {
         fs::read_link(path).is_ok_and(|link| link.to_string_lossy().starts_with("/memfd:spinney-counters"))
     };
-    let memory = fs::read(descriptors.into_iter().find(is_counters).expect("its counters")).unwrap();
+    descriptors.into_iter().find(is_counters).expect("its counters")
+}
+
+/// One counter in that memory.
+pub fn in_counters(memory: &[u8], counter: Counter) -> u64 {
     let cell = &memory[counter as usize * 8..][..8];
     u64::from_ne_bytes(cell.try_into().unwrap())
 }

@@ -105,7 +105,7 @@ fn a_host_that_is_killed_is_named_or_there_with_what_it_had_told() {
 }
 
 /// Whether process `pid` is on the host of this number: it lies in that host's UTS namespace, whose name it sees.
-fn is_on(pid: i32, number: u32) -> bool {
+pub fn is_on(pid: i32, number: u32) -> bool {
     let name = std::process::Command::new("nsenter")
         .args(["--uts", "--target", &pid.to_string(), "hostname"])
         .output();

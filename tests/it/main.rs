@@ -3,6 +3,7 @@
 mod actor;
 mod cli;
 mod cluster;
+mod collected;
 mod collector;
 mod env_check;
 mod env_classify;
@@ -19,6 +20,7 @@ mod named_hosts;
 mod network;
 mod node_faults;
 mod nodes;
+mod observer;
 mod processes;
 mod profile;
 mod refresh;

@@ -13,6 +13,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
+use super::events::add;
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -239,7 +240,7 @@ impl Rows {
     }
 
     fn add(&self, row: usize, word: usize, n: u64) {
-        self.words[row * ROW_WORDS + word].fetch_add(n, Ordering::Relaxed);
+        add(&self.words[row * ROW_WORDS + word], n);
     }
 }
 
@@ -250,9 +251,9 @@ fn packed(event: &Event<'_>) -> u64 {
         | (event.by as u64) << 32
 }
 
-/// For keys that are hashes already.
+/// For keys that are hashes already, or numbers as the kernel gives them out.
 #[derive(Default)]
-struct AsItIs(u64);
+pub(super) struct AsItIs(u64);
 
 impl Hasher for AsItIs {
     fn finish(&self) -> u64 {
@@ -265,6 +266,11 @@ impl Hasher for AsItIs {
 
     fn write_u64(&mut self, key: u64) {
         self.0 = key;
+    }
+
+    /// Spread over all bits: a table looks at the first seven too.
+    fn write_u32(&mut self, key: u32) {
+        self.0 = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

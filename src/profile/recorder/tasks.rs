@@ -10,7 +10,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::events::add;
+use super::rows::AsItIs;
 
 /// Rows: 1,024. More processes than that on one node are a build, not a job.
 pub const TASKS_MAX: usize = 1024;
@@ -59,12 +63,12 @@ pub struct TaskRead {
 pub(super) struct Tasks {
     words: &'static [AtomicU64],
     used: usize,
-    threads: HashMap<u32, usize>,
+    threads: HashMap<u32, usize, BuildHasherDefault<AsItIs>>,
 }
 
 impl Tasks {
     pub(super) fn over(words: &'static [AtomicU64]) -> Self {
-        let mut tasks = Tasks { words, used: 0, threads: HashMap::new() };
+        let mut tasks = Tasks { words, used: 0, threads: HashMap::default() };
         while tasks.used < TASKS_MAX && tasks.word(tasks.used, CALLS) > 0 {
             tasks.used += 1;
         }
@@ -76,13 +80,13 @@ impl Tasks {
             Some(row) => *row,
             None => self.look_up(thread),
         };
-        let calls = self.words[row * ROW_WORDS + CALLS].fetch_add(1, Ordering::Relaxed) + 1;
+        let calls = add(&self.words[row * ROW_WORDS + CALLS], 1);
         // A process asks before and after it becomes another program: it is looked at again, ever more seldom.
         let process = self.word(row, PROCESS) as u32;
         if calls > 1 && calls.is_power_of_two() && process != 0 {
             self.set_command(row, &command_of(process));
         }
-        self.words[row * ROW_WORDS + NANOSECONDS].fetch_add(took, Ordering::Relaxed);
+        add(&self.words[row * ROW_WORDS + NANOSECONDS], took);
     }
 
     pub(super) fn read(&self) -> Vec<TaskRead> {

@@ -39,6 +39,9 @@ fn every_question_is_answered_as_the_source_answers_it() {
         let record = vec![7; 300_000];
         assert!(matches!(wait(peer.ask(Question::Record(record.clone()))), Ok(Reply::Done)));
         assert_eq!(scene.records.recv().unwrap(), (NodeRank::new(3), record));
+        let handed_on = |bytes: &[u8]| wait(peer.ask(Question::Recording(bytes.to_vec())));
+        assert!(matches!(handed_on(b"whole"), Ok(Reply::Done)));
+        assert!(matches!(handed_on(b"not now"), Err(AskError::Refused(Refusal::Busy))));
     }
 }
 
