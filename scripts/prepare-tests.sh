@@ -3,7 +3,7 @@
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv, strace;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
-# tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
+# tests start on such hosts and end, R, and two programs that start containers. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -26,6 +26,8 @@ missing_packages() {
     { command -v mpicc.openmpi && command -v mpiexec.openmpi; } >/dev/null || printf ' openmpi-bin libopenmpi-dev'
     { command -v mpicc.mpich && command -v mpiexec.mpich; } >/dev/null || printf ' mpich libmpich-dev'
     [ -x /usr/bin/Rscript ] || printf ' r-base-core'
+    command -v ch-run >/dev/null || printf ' charliecloud-runtime'
+    command -v bwrap >/dev/null || printf ' bubblewrap'
 }
 
 # invoke-rc.d asks this program before it starts a service; 101 means no. One that is there already is left alone.

@@ -6,19 +6,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::world::{NODES, World, field, shell, succeed, words};
+use super::world::{NODES, World, assert_one_tree, field, shell, succeed, words};
 use crate::scene::{eventually, finish, output, text};
-
-/// Fails unless one node alone has read storage, and all others have asked it or each other.
-fn assert_one_tree(report: &Value, nodes: usize) {
-    let count = |name: &str| -> usize {
-        field(report, name).into_iter().filter(|count| count.as_u64().unwrap() > 0).count()
-    };
-    assert_eq!(field(report, "rank").len(), nodes, "{report:#}");
-    assert_eq!(report["missing_nodes"], json!([]));
-    assert_eq!(count("answers.parent"), nodes - 1, "all but the root ask another: {report:#}");
-    assert_eq!(count("storage.bytes_read"), 1, "only the root reads: {report:#}");
-}
 
 #[test]
 fn a_step_on_four_nodes_is_one_job_that_reads_storage_once_and_leaves_nothing() {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scene::{Scene, eventually, ordinary, output, text};
 use crate::semantics::tree::settle;
@@ -317,6 +317,17 @@ pub const OTHER_USER: u32 = 100_000;
 pub fn field<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
     let nodes = report["nodes"].as_array().unwrap();
     nodes.iter().map(|node| name.split('.').fold(node, |value, part| &value[part])).collect()
+}
+
+/// Fails unless one node alone has read storage, and all others have asked it or each other.
+pub fn assert_one_tree(report: &Value, nodes: usize) {
+    let count = |name: &str| -> usize {
+        field(report, name).into_iter().filter(|count| count.as_u64().unwrap() > 0).count()
+    };
+    assert_eq!(field(report, "rank").len(), nodes, "{report:#}");
+    assert_eq!(report["missing_nodes"], json!([]));
+    assert_eq!(count("answers.parent"), nodes - 1, "all but the root ask another: {report:#}");
+    assert_eq!(count("storage.bytes_read"), 1, "only the root reads: {report:#}");
 }
 
 /// The shell of the environment, running `lines`.
