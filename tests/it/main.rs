@@ -1,6 +1,7 @@
 //! The program from outside, as a user sees it: one test binary, so that the package is linked once.
 
 mod actor;
+mod browser;
 mod cli;
 mod cluster;
 mod env_check;
@@ -12,12 +13,14 @@ mod gathering;
 mod hosts;
 mod imports;
 mod kept;
+mod metrics;
 mod mountless;
 mod named_hosts;
 #[path = "../network/mod.rs"]
 mod network;
 mod node_faults;
 mod nodes;
+mod page;
 mod processes;
 mod profile;
 mod refresh;
@@ -30,5 +33,6 @@ mod slurm;
 mod stand_in;
 mod status;
 mod terminal;
+mod top;
 mod track_python;
 mod track_r;
