@@ -3,7 +3,8 @@
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv, strace;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
-# tests start on such hosts and end, R, and two programs that start containers. Installing these must start no service, so a policy forbids it meanwhile.
+# tests start on such hosts and end, R, and two programs that start containers. Installing these must start no service, so
+# a policy forbids it meanwhile. The page of a profile is looked at in a browser without a window, so it needs one.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -19,6 +20,7 @@ missing_packages() {
     command -v strace >/dev/null || printf ' strace'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
+    { command -v chromium-headless-shell || command -v chromium; } >/dev/null || printf ' chromium-headless-shell'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
     { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'

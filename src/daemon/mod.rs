@@ -16,6 +16,7 @@ mod gathering;
 mod idle;
 mod line;
 pub mod memory;
+mod metrics;
 mod neighbours;
 mod orders;
 mod pressure;
@@ -70,6 +71,10 @@ fn serve(estate: Estate) -> io::Result<()> {
     let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
     idle::watch(&estate.settings, recorder, ledger.try_clone()?, line.clone());
+    if let Some(listener) = &estate.metrics_listener {
+        let source = status::Figures::of(&estate, recorder, &cache).map_err(cannot("tell figures"))?;
+        metrics::tell(listener.try_clone()?, source).map_err(cannot("tell figures"))?;
+    }
     let collecting = neighbours.as_ref().and_then(|neighbours| neighbours.collecting.clone());
     let recordings = Recordings::of(&estate.settings, recorder, collecting.clone());
     recordings.as_ref().map_or(Ok(()), Recordings::begin_snapshots)?;

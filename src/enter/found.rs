@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -74,14 +75,21 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     }
     try_outputs(plan)?;
     let node_listeners = plan.cluster.as_ref().map_or_else(Vec::new, |cluster| listen(plan, cluster));
+    let metrics_listener = listen_for_scrapers(plan);
     let mut ward = Ward::begin()?;
     let mut attempts = Vec::new();
     for way in plan.ways() {
         if way == WayIn::Direct {
             break;
         }
-        let attempt =
-            Attempt { plan, way, views: &views, listener: &listener, node_listeners: &node_listeners };
+        let attempt = Attempt {
+            plan,
+            way,
+            views: &views,
+            listener: &listener,
+            node_listeners: &node_listeners,
+            metrics_listener: metrics_listener.as_ref(),
+        };
         match attempt.make(&mut ward) {
             Ok((task, holder, first_holder)) => {
                 plan.request.talk.note(format_args!("way in: {}", way.name()));
@@ -146,6 +154,22 @@ fn listen(plan: &Plan, cluster: &Cluster) -> Vec<OwnedFd> {
             Vec::new()
         }
     }
+}
+
+/// The socket of `--metrics-port`, on loopback only. Without it the job runs all the same.
+fn listen_for_scrapers(plan: &Plan) -> Option<OwnedFd> {
+    let here = plan.cluster.as_ref().filter(|cluster| cluster.nodes_here > 1);
+    let place = here.map_or(0, |cluster| cluster.own.get());
+    let port = u32::from(plan.request.metrics_port?) + place;
+    let bound = u16::try_from(port)
+        .map_err(io::Error::other)
+        .and_then(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    bound
+        .map_err(|error| {
+            plan.request.talk.warn(format_args!("no metrics on port {port} of this machine: {error}"));
+        })
+        .ok()
+        .map(OwnedFd::from)
 }
 
 /// Takes views out of the list that an outer Spinney already shows to this process; whether there were any.
@@ -267,6 +291,7 @@ struct Attempt<'a> {
     views: &'a [Chosen],
     listener: &'a OwnedFd,
     node_listeners: &'a [OwnedFd],
+    metrics_listener: Option<&'a OwnedFd>,
 }
 
 impl Attempt<'_> {
@@ -312,6 +337,7 @@ impl Attempt<'_> {
             ledger: number(&ledger),
             listener: number(self.listener),
             node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            metrics_listener: self.metrics_listener.map(AsRawFd::as_raw_fd),
             job_key: self.plan.launched.as_ref().map(|launched| number(&launched.job_key)),
             peer: number(founder),
         })

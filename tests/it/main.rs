@@ -1,6 +1,7 @@
 //! The program from outside, as a user sees it: one test binary, so that the package is linked once.
 
 mod actor;
+mod browser;
 mod cli;
 mod cluster;
 mod collected;
@@ -14,6 +15,7 @@ mod gathering;
 mod hosts;
 mod imports;
 mod kept;
+mod metrics;
 mod mountless;
 mod named_hosts;
 #[path = "../network/mod.rs"]
@@ -21,6 +23,7 @@ mod network;
 mod node_faults;
 mod nodes;
 mod observer;
+mod page;
 mod processes;
 mod profile;
 mod refresh;
@@ -33,6 +36,7 @@ mod slurm;
 mod stand_in;
 mod status;
 mod terminal;
+mod top;
 mod track_python;
 mod track_r;
 mod track_send;
