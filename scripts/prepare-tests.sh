@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler, python3 with venv and library;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
 # tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
@@ -17,6 +17,7 @@ missing_packages() {
     command -v cc >/dev/null || printf ' gcc libc6-dev'
     [ -x /usr/bin/python3 ] || printf ' python3'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
+    ls /usr/lib/*/libpython3*.so.1.0 >/dev/null 2>&1 || printf ' libpython3-dev'
     command -v unshare >/dev/null || printf ' util-linux'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'

@@ -30,6 +30,8 @@ mod slurm;
 mod stand_in;
 mod status;
 mod terminal;
+mod track_hook;
+mod track_nodes;
 mod track_python;
 mod track_r;
 mod track_send;
