@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv, strace;
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler, strace, python3 with venv and
+# library;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
 # tests start on such hosts and end, R, and two programs that start containers. Installing these must start no service, so
 # a policy forbids it meanwhile. The page of a profile is looked at in a browser without a window, so it needs one.
@@ -19,6 +20,7 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     command -v strace >/dev/null || printf ' strace'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
+    ls /usr/lib/*/libpython3*.so.1.0 >/dev/null 2>&1 || printf ' libpython3-dev'
     command -v unshare >/dev/null || printf ' util-linux'
     { command -v chromium-headless-shell || command -v chromium; } >/dev/null || printf ' chromium-headless-shell'
     is_root || return 0

@@ -156,6 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn programs_that_path_patterns_leave_out_leave_nothing() {
+        let rules = |rules: &str| Filter::new(crate::track::config_py::read(rules).unwrap()).unwrap();
+        let import = r#"["i",1,"numpy","/e/numpy/__init__.py","2.0",1,1,"p",null]"#;
+        let by = |program: &str| {
+            let text = String::from_utf8(file(&[import])).unwrap();
+            text.replace("\"executable\":null", &format!("\"executable\":{program}")).into_bytes()
+        };
+        let cases = [
+            ("path_patterns = [['PKGS', r'.*/python[0-9.]*']]", "\"/e/bin/python3.11\"", true),
+            ("path_patterns = [['PKGS', r'.*/python[0-9.]*']]", "\"/e/bin/tool\"", false),
+            ("path_patterns = [['SKIP', r'/e/'], ['PKGS', '.*']]", "\"/e/bin/python3.11\"", false),
+            ("path_patterns = [['PKGS', r'.*/python']]", "null", false), // an embedded one has no file to go by
+            ("path_patterns = [['PKGS', r'.*']]", "null", true),
+            ("", "null", true),
+        ];
+        for (list, program, is_kept) in cases {
+            assert_eq!(!process(&by(program), &rules(list)).is_empty(), is_kept, "{list} {program}");
+        }
+    }
+
+    #[test]
     fn without_a_process_there_is_nothing() {
         assert!(
             process(b"[\"i\",1,\"numpy\",\"/e/numpy\",null,1,1,\"p\",null]\n", &Filter::default()).is_empty()

@@ -65,11 +65,10 @@ impl Collector {
         let port = listener.local_addr().unwrap().port();
         let (told, requests) = channel();
         let plan = Arc::new(Mutex::new(plan.to_vec()));
-        let (of_server, mut held) = (plan.clone(), Vec::new());
+        let of_server = plan.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (plan, told, tls) = (of_server.clone(), told.clone(), tls.clone());
-                held.push(stream.try_clone()); // a connection that hangs stays open
                 std::thread::spawn(move || match tls {
                     None => serve(stream, &plan, &told),
                     Some(config) => {

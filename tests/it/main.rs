@@ -37,6 +37,8 @@ mod stand_in;
 mod status;
 mod terminal;
 mod top;
+mod track_hook;
+mod track_nodes;
 mod track_python;
 mod track_r;
 mod track_send;

@@ -68,3 +68,24 @@ fn record(body: Body) -> Record {
     let timestamp: DateTime<Utc> = DateTime::from_timestamp_micros((now() * 1e6) as i64).unwrap_or_default();
     Record { key: Some(body.key.into_bytes()), value: Some(body.bytes.to_vec()), headers, timestamp }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::send::Message;
+    use crate::track::send::destination::{Destination, Form};
+
+    #[test]
+    fn where_nobody_listens_nothing_is_taken_and_nobody_waits_for_ever() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let hangs = listener.local_addr().unwrap().to_string();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        for server in [hangs, closed] {
+            let to = Destination::Kafka { servers: vec![server.clone()], topic: "t".to_owned() };
+            let message = Message { name: "n".to_owned(), system: "s".to_owned(), text: Vec::new() };
+            let outgoing = Outgoing { to, form: Form::Spinney, message };
+            let deadline = Instant::now() + Duration::from_secs(1);
+            assert!(produce(&[server], "t", &outgoing, deadline).is_err());
+        }
+    }
+}

@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_back_gives_up_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let spool = Spool::new(place.path().to_owned());
+        spool.accept(&outgoing(&place.path().join("to"), "n")).unwrap();
+        let file = fs::File::options().append(true).open(place.path().join(&spool.names()[0])).unwrap();
+        file.set_modified(std::time::SystemTime::now() + 2 * AGE_MAX).unwrap();
+        assert_eq!(spool.flush(soon()), Flushed { delivered: 1, ..Flushed::default() });
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_written_to_or_is_a_link_accepts_nothing() {
         let place = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(place.path(), place.path().join("link")).unwrap();
