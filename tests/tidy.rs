@@ -83,7 +83,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("storage", &["file"]),
     ("file", &[]),
     ("profile", &["text"]),
-    ("environment", &["profile::recording", "text"]),
+    ("environment", &["profile::copper", "profile::recording", "text"]),
     ("text", &[]),
 ];
 

@@ -1,10 +1,13 @@
 //! `spinney profile`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
+use crate::environment::coverage;
+use crate::environment::recorded::Recorded;
 use crate::{profile, services};
 
 /// Tell what runs touched, from their recordings
@@ -53,7 +56,7 @@ enum What {
     },
     /// Write a recording in the layout of Copper's profile files
     ///
-    /// OUT/README.md says what stands for what.
+    /// OUT/README.md says what stands for what. What was used is compared with what lies beneath the views now.
     Copper {
         /// Directory of a report
         #[arg(value_name = "DIR")]
@@ -77,7 +80,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         What::Aggregate { directories, report: true } => profile::tell::report(&directories, None),
         What::Aggregate { directories, .. } => profile::tell::aggregate(&directories),
         What::Diff { before, after } => profile::tell::diff(&before, &after),
-        What::Copper { directory, out } => profile::copper::export(&directory, &out).map(|()| String::new()),
+        What::Copper { directory, out } => copper(&directory, &out).map(|()| String::new()),
         What::Report { directory, to } => profile::tell::report(&[directory], to.as_deref()),
     };
     match done {
@@ -90,6 +93,15 @@ pub fn run(args: ProfileArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The profile files, and how much of the views was used, which takes a look at what lies there now.
+fn copper(directory: &Path, out: &Path) -> anyhow::Result<()> {
+    let recorded = Recorded::read(&[directory.to_owned()]);
+    let views: Vec<PathBuf> = recorded.views.iter().cloned().collect();
+    let coverage = coverage::coverage(&recorded, &views);
+    profile::copper::export(directory, out, &coverage.for_copper())?;
+    coverage.write_copper(&out.join("paths_dir")).with_context(|| format!("cannot write `{}`", out.display()))
 }
 
 fn snapshot(job: Option<&str>) -> ExitCode {

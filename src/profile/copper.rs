@@ -5,6 +5,10 @@
 //!
 //! Not here: our own report (`report`).
 
+mod sections;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -13,8 +17,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
+pub use self::sections::class;
 use super::totals::{OfPath, Sum, Totals, What};
 use crate::text::csv::field;
+use crate::text::{plain, size};
 
 /// Rows of each category in the table of paths: 100.
 const TOP_PATHS: usize = 100;
@@ -27,6 +33,13 @@ These files have Copper's layout; the figures are Spinney's.
 - `read` and `readdir`: a hit came from the node's own cache; a miss from another node or from storage; an error is negative.
 - `open` is a hit. Whole files over a limit do not count as negative results.
 - Absences are proven by listings, so the rows of the ENOENT TTL are 0 but for serves, which are absences told by a cache.
+- `metadata_ttl` rows are those absences. Classes are counted over all recorded paths, not over the hottest alone. A full
+  recording also has the table of the 100 hottest of each category, which Copper writes only when told a limit.
+- `final` is what stood in the recording at the end; what was written before teardown is the same, and also `pre-destroy`.
+  Snapshots on demand are `ioctl-snapshot`.
+- In `cache_usage_summary.csv` the bytes of single tables are empty: Spinney has one cache for all.
+- The coverage table and `paths_dir/` compare with what lay beneath the views when this was written.
+- Control characters in paths are escaped.
 - Latency is from reading a request to its answer. Host names have `_` for `-`, which Copper's scripts cannot read.
 ";
 
@@ -36,9 +49,15 @@ enum Category {
     Metadata,
     Data,
     Tree,
+    /// Absences that a cache told: Copper remembers them for a time.
+    Absences,
 }
 
+/// By category, the paths that have something of it. Categories are in Copper's order.
+type Rows<'a> = Vec<(Category, BTreeMap<&'a str, Counts>)>;
+
 impl Category {
+    /// Those that have a table of hits and misses.
     const ALL: [Category; 3] = [Category::Metadata, Category::Data, Category::Tree];
 
     fn of(operation: Operation) -> Self {
@@ -54,6 +73,7 @@ impl Category {
             Category::Metadata => "metadata",
             Category::Data => "data",
             Category::Tree => "tree",
+            Category::Absences => "metadata_ttl",
         }
     }
 
@@ -63,6 +83,7 @@ impl Category {
             Category::Metadata => ("md_table_cache_event.output", "Metdata Cache Events {"),
             Category::Data => ("data_table_cache_event.output", "Data Cache Events {"),
             Category::Tree => ("tree_table_cache_event.output", "Tree Cache Events {"),
+            Category::Absences => ("md_ttl_cache_event.output", "Metadata ENOENT TTL Events {"),
         }
     }
 }
@@ -93,6 +114,11 @@ impl Counts {
         }
     }
 
+    /// What Copper calls events: requests, or absences told.
+    fn events(&self, category: Category) -> u64 {
+        if category == Category::Absences { self.serves } else { self.sum.calls }
+    }
+
     fn of<'a>(parts: impl Iterator<Item = (What, Sum)> + 'a) -> Self {
         let mut counts = Counts::default();
         parts.for_each(|(what, sum)| counts.add(what, sum));
@@ -100,40 +126,56 @@ impl Counts {
     }
 }
 
+/// How much of one view was used, as `environment::coverage` has it.
+#[derive(Debug, Clone, Default)]
+pub struct RootCoverage {
+    /// The view.
+    pub root: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Files used and there.
+    pub files: (u64, u64),
+    /// The same of directories.
+    pub directories: (u64, u64),
+    /// Paths that were asked for and are not there.
+    pub missing: Vec<String>,
+}
+
 /// Writes the recordings of `directory`, the final one and those beneath `snapshots`, to `out`.
 ///
 /// # Errors
 /// A recording cannot be used, a file cannot be written.
-pub fn export(directory: &Path, out: &Path) -> Result<()> {
+pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<()> {
     write(&out.join("README.md"), README)?;
     fs::create_dir_all(out.join("logs"))?;
-    export_tag(directory, out, "final")?;
+    let all = export_tag(directory, out, "final")?;
+    let tag = all.headers.iter().max_by_key(|header| header.unix_us).map_or("", |header| header.tag.as_str());
+    if tag == "pre-destroy" {
+        export_tag(directory, out, tag)?;
+    }
+    export_cluster(&all, directory, out, coverage)?;
     for entry in fs::read_dir(directory.join("snapshots")).into_iter().flatten().flatten() {
-        let tag = plain(&entry.file_name().to_string_lossy());
+        let tag = of_tag(&entry.file_name().to_string_lossy());
         export_tag(&entry.path(), out, if tag == "on-demand" { "ioctl-snapshot" } else { &tag })?;
     }
     Ok(())
 }
 
 /// Only characters that Copper has in tags.
-fn plain(tag: &str) -> String {
+fn of_tag(tag: &str) -> String {
     tag.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-fn export_tag(directory: &Path, out: &Path, tag: &str) -> Result<()> {
-    let all = Totals::read(&[directory])?;
+fn export_tag(directory: &Path, out: &Path, tag: &str) -> Result<Totals> {
     for (node, totals) in Totals::read_by_node(directory)? {
         export_node(&totals, out, tag, node)?;
     }
-    if tag == "final" {
-        export_cluster(&all, directory, out)?;
-    }
-    Ok(())
+    Ok(Totals::read(&[directory])?)
 }
 
 fn export_node(totals: &Totals, out: &Path, tag: &str, node: u32) -> Result<()> {
     let known = totals.nodes.get(&(0, node)).cloned().unwrap_or_default();
-    let host = plain(&known.host).replace('-', "_");
+    let host = of_tag(&known.host).replace('-', "_");
     let tagged = if tag == "final" { String::new() } else { format!("-{tag}") };
     // Nodes of one machine have one name and, if processes ended in between, perhaps one number.
     let name = format!("{host}-{}{tagged}", known.process);
@@ -141,17 +183,15 @@ fn export_node(totals: &Totals, out: &Path, tag: &str, node: u32) -> Result<()> 
     write(&profiling.join(format!("{name}-profiling_operations.csv")), &operations(totals))?;
     write(&profiling.join(format!("{name}-profiling_aggregate.csv")), &aggregate(totals))?;
     write(&profiling.join(format!("{name}-profiling_summary.md")), &summary(totals, tag))?;
-    let mode = totals.headers.first().map_or("", |header| header.mode.as_str());
-    if mode == "top" {
-        write(&profiling.join(format!("{name}-profiling_top_paths.csv")), &top_paths(totals))?;
+    if let Some(limit) = top_limit(totals) {
+        write(&profiling.join(format!("{name}-profiling_top_paths.csv")), &top_paths(totals, limit))?;
     }
-    if mode == "full" {
+    if is_full(totals) {
         let tables = out.join("tables").join(tag);
-        for category in Category::ALL {
+        for (category, paths) in rows(totals) {
             let (suffix, _) = category.table();
-            write(&tables.join(format!("{name}-{suffix}")), &event_table(totals, category))?;
+            write(&tables.join(format!("{name}-{suffix}")), &event_table(category, &paths))?;
         }
-        write(&tables.join(format!("{name}-md_ttl_cache_event.output")), &ttl_table(totals))?;
     }
     Ok(())
 }
@@ -210,65 +250,70 @@ fn aggregate(totals: &Totals) -> String {
     "metric,value\n".to_owned() + &rows.collect::<String>()
 }
 
-/// The counts of each path in a category, by path.
-fn of_category(totals: &Totals, category: Category) -> BTreeMap<&str, Counts> {
-    let counts = |of_path: &OfPath| {
-        let parts = of_path.parts().filter(|((operation, ..), ..)| Category::of(*operation) == category);
-        Counts::of(parts.map(|(what, sum, _)| (what, sum)))
-    };
-    let all = totals.paths.iter().map(|(path, of_path)| (&**path, counts(of_path)));
-    all.filter(|(_, counts)| counts.sum.calls > 0).collect()
+fn is_full(totals: &Totals) -> bool {
+    totals.headers.first().is_some_and(|header| header.mode == "full")
 }
 
-fn top_paths(totals: &Totals) -> String {
-    let mut text = "category,path,total_events,cache_hits,cache_misses,negative_results,ttl_stores,ttl_serves,ttl_expires,ttl_clears\n".to_owned();
-    let top = totals.headers.first().and_then(|header| header.top).map_or(TOP_PATHS, |n| n as usize);
-    let quoted = |path: &str| format!("\"{}\"", path.replace('"', "\"\""));
-    for category in Category::ALL {
-        let mut all: Vec<_> = of_category(totals, category).into_iter().collect();
-        all.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.sum.calls));
-        for (path, Counts { sum, hits, misses, negative, .. }) in all.into_iter().take(top) {
-            let (name, path) = (category.name(), quoted(path));
-            let _ = writeln!(text, "{name},{path},{},{hits},{misses},{negative},0,0,0,0", sum.calls);
-        }
+/// Rows of each category in the table of the hottest paths, if paths were recorded.
+fn top_limit(totals: &Totals) -> Option<usize> {
+    let header = totals.headers.first()?;
+    match header.mode.as_str() {
+        "full" => Some(TOP_PATHS),
+        "top" => Some(header.top.map_or(TOP_PATHS, |n| n as usize)),
+        _ => None,
     }
-    let mut served: Vec<_> = of_category(totals, Category::Metadata).into_iter().collect();
-    served.retain(|(_, counts)| counts.serves > 0);
-    served.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.serves));
-    for (path, Counts { serves, .. }) in served.into_iter().take(top) {
-        let _ = writeln!(text, "metadata_ttl,{},{serves},0,0,0,0,{serves},0,0", quoted(path));
+}
+
+/// The counts of each path, by category.
+fn rows(totals: &Totals) -> Rows<'_> {
+    let of_category = |category: Category| {
+        let counts = |of_path: &OfPath| {
+            let parts = of_path.parts().filter(|((operation, ..), ..)| Category::of(*operation) == category);
+            Counts::of(parts.map(|(what, sum, _)| (what, sum)))
+        };
+        let all = totals.paths.iter().map(|(path, of_path)| (&**path, counts(of_path)));
+        (category, all.filter(|(_, counts)| counts.sum.calls > 0).collect::<BTreeMap<_, _>>())
+    };
+    let mut rows: Rows<'_> = Category::ALL.map(of_category).into();
+    let absences = rows[0].1.iter().filter(|(_, counts)| counts.serves > 0);
+    let absences = absences.map(|(path, counts)| (*path, *counts)).collect();
+    rows.push((Category::Absences, absences));
+    rows
+}
+
+fn top_paths(totals: &Totals, limit: usize) -> String {
+    let mut text = "category,path,total_events,cache_hits,cache_misses,negative_results,ttl_stores,ttl_serves,ttl_expires,ttl_clears\n".to_owned();
+    for (category, path, counts) in sections::top(&rows(totals), limit) {
+        let (name, path) = (category.name(), format!("\"{}\"", plain(path).replace('"', "\"\"")));
+        let Counts { hits, misses, negative, serves, .. } = counts;
+        let columns = match category {
+            Category::Absences => format!("{serves},0,0,0,0,{serves},0,0"),
+            _ => format!("{},{hits},{misses},{negative},0,0,0,0", counts.sum.calls),
+        };
+        let _ = writeln!(text, "{name},{path},{columns}");
     }
     text
 }
 
-fn event_table(totals: &Totals, category: Category) -> String {
+fn event_table(category: Category, paths: &BTreeMap<&str, Counts>) -> String {
     let mut text = format!("{}\n", category.table().1);
-    for (path, Counts { hits, misses, negative, .. }) in of_category(totals, category) {
-        let _ =
-            write!(text, "{path} {{\ncache hits: {hits},\ncache misses: {misses},\nneg: {negative}\n}}\n");
-    }
-    text + "}\n"
-}
-
-fn ttl_table(totals: &Totals) -> String {
-    let mut text = "Metadata ENOENT TTL Events {\n".to_owned();
-    for (path, Counts { serves, .. }) in of_category(totals, Category::Metadata) {
-        if serves > 0 {
-            let _ = write!(text, "{path} {{\nstores: 0,\nserves: {serves},\nexpires: 0,\nclears: 0\n}}\n");
-        }
+    for (path, Counts { hits, misses, negative, serves, .. }) in paths {
+        let counts = match category {
+            Category::Absences => format!("stores: 0,\nserves: {serves},\nexpires: 0,\nclears: 0"),
+            _ => format!("cache hits: {hits},\ncache misses: {misses},\nneg: {negative}"),
+        };
+        let _ = write!(text, "{} {{\n{counts}\n}}\n", plain(path));
     }
     text + "}\n"
 }
 
 fn summary(totals: &Totals, tag: &str) -> String {
-    let header = totals.headers.first();
-    let mode = match header.map_or("", |header| header.mode.as_str()) {
-        "full" => "full-path",
-        "top" => "top-path",
-        _ => "aggregate-only",
+    let limit = top_limit(totals).unwrap_or(0);
+    let (mode, full) = match limit {
+        0 => ("aggregate-only", "no"),
+        _ if is_full(totals) => ("full-path", "yes"),
+        _ => ("top-path", "no"),
     };
-    let limit = header.and_then(|header| header.top).unwrap_or(0);
-    let full = if mode == "full-path" { "yes" } else { "no" };
     let mut text = format!(
         "# Copper Profiling Summary\n\n- Profiling mode: {mode}\n- Metadata ENOENT TTL (ms): 0\n- Top-path limit: {limit}\n- Full path outputs enabled: {full}\n"
     );
@@ -281,20 +326,29 @@ fn summary(totals: &Totals, tag: &str) -> String {
     for (metric, value) in sums(totals) {
         let _ = writeln!(text, "| {} | {value} |", metric.replace('_', " "));
     }
+    if limit > 0 {
+        let rows = rows(totals);
+        text += &sections::top_paths(&rows, limit);
+        if full == "yes" {
+            text += "\n## Full Path Outputs\n\n";
+            rows.iter().for_each(|(category, _)| text += &format!("- *-{}\n", category.table().0));
+        }
+        text += &sections::about_paths(&rows);
+    }
     text
 }
 
-fn export_cluster(all: &Totals, directory: &Path, out: &Path) -> Result<()> {
+fn export_cluster(all: &Totals, directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<()> {
     let cluster = out.join("profiling/cluster");
-    let mut rows = sums(all);
-    rows.sort();
+    let mut sorted = sums(all);
+    sorted.sort();
     let mut text = format!("metric,value\nranks_with_aggregate_files,{}\n", all.nodes.len());
-    rows.iter().for_each(|(metric, value)| text += &format!("{metric},{}\n", field(value)));
+    sorted.iter().for_each(|(metric, value)| text += &format!("{metric},{}\n", field(value)));
     write(&cluster.join("cluster-profiling_aggregate.csv"), &text)?;
     let by_operation = operations(all);
-    let mut rows: Vec<&str> = by_operation.lines().collect();
-    rows[1..].sort_unstable();
-    write(&cluster.join("cluster-profiling_operations.csv"), &(rows.join("\n") + "\n"))?;
+    let mut sorted: Vec<&str> = by_operation.lines().collect();
+    sorted[1..].sort_unstable();
+    write(&cluster.join("cluster-profiling_operations.csv"), &(sorted.join("\n") + "\n"))?;
     let mut text = format!(
         "# Cluster Profiling Summary\n\n- Input directory: {}\n- Rank summaries aggregated: {}\n\n## Aggregate Metrics\n\n",
         directory.display(),
@@ -303,7 +357,51 @@ fn export_cluster(all: &Totals, directory: &Path, out: &Path) -> Result<()> {
     sums(all).iter().for_each(|(metric, value)| text += &format!("- {metric}: {value}\n"));
     text += "\n## Operation Totals\n\n";
     counted(all).for_each(|(name, counts)| text += &format!("- {name}: {}\n", counts.sum.calls));
-    write(&cluster.join("cluster-profiling_summary.md"), &text)
+    let rows = rows(all);
+    text += &sections::about_paths(&rows);
+    text += &coverage_table(coverage);
+    write(&cluster.join("cluster-profiling_summary.md"), &text)?;
+    write(&out.join("cache_usage_summary.csv"), &cache_usage(all, &rows))
+}
+
+fn coverage_table(coverage: &[RootCoverage]) -> String {
+    let mut text = "\n## Path Coverage Analysis\n\n| Root | Exists | Observed Paths | Observed Files | Total Files | File Coverage | Observed Dirs | Total Dirs | Dir Coverage | Missing Probe Paths | Example |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|\n".to_owned();
+    let share = |(used, all): (u64, u64)| format!("{:.2}%", 100.0 * used as f64 / all.max(1) as f64);
+    for RootCoverage { root, exists, files, directories, missing } in coverage {
+        let observed = files.0 + directories.0 + missing.len() as u64;
+        let _ = writeln!(
+            text,
+            "| {} | {} | {observed} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            plain(root).replace('|', "\\|"),
+            if *exists { "yes" } else { "no" },
+            files.0,
+            files.1,
+            share(*files),
+            directories.0,
+            directories.1,
+            share(*directories),
+            missing.len(),
+            missing.first().map(|path| plain(path).replace('|', "\\|")).unwrap_or_default(),
+        );
+    }
+    text
+}
+
+/// Tables that a full recording has files of, and what the caches held.
+fn cache_usage(all: &Totals, rows: &Rows<'_>) -> String {
+    let mut text = "table,files_found,used_bytes,used_human,entries\n".to_owned();
+    let nodes = if is_full(all) { all.nodes.len() } else { 0 };
+    let entries = |category: Category| {
+        rows.iter().filter(|(known, _)| *known == category).map(|(_, paths)| paths.len()).sum::<usize>()
+    };
+    for (name, category) in [("data", Category::Data), ("tree", Category::Tree), ("metadata", Category::Metadata)] {
+        let _ = writeln!(text, "{name},{nodes},,,{}", entries(category));
+    }
+    let held = all.nodes.values().filter_map(|node| node.counters.get("memory.cached_bytes"));
+    let held: u64 = held.sum();
+    let entries: usize = Category::ALL.into_iter().map(entries).sum();
+    let _ = writeln!(text, "combined,{},{held},{},{entries}", 3 * nodes, size(held));
+    text
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -311,104 +409,4 @@ fn write(path: &Path, text: &str) -> Result<()> {
     directory
         .and_then(|()| fs::write(path, text))
         .with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::profile::recorder::event::Mode;
-    use crate::profile::recording::{Header, NodeLine, OtherLine, PathLine, Writing};
-
-    fn line(
-        node: u32,
-        path: &str,
-        operation: Operation,
-        outcome: Outcome,
-        source: AnsweredBy,
-        calls: u64,
-    ) -> PathLine<'_> {
-        let (bytes, nanoseconds) = (0, calls * 2000);
-        PathLine {
-            node,
-            path: path.into(),
-            path_bytes: None,
-            operation,
-            outcome,
-            source,
-            calls,
-            bytes,
-            nanoseconds,
-            error: 0,
-        }
-    }
-
-    fn recorded(directory: &Path) {
-        use AnsweredBy::{Cache, Storage};
-        use Outcome::{Absent, Found};
-        let mut writing = Writing::begin(&Header { n_nodes: 2, ..Header::now(Mode::Full, "pre-destroy", 1) });
-        for node in 0..2 {
-            let (host, process) = (format!("n-{node}"), 7);
-            let none = BTreeMap::new();
-            writing.add(&OtherLine::Node(NodeLine {
-                node,
-                host,
-                process,
-                began_unix_us: 0,
-                lost: 0,
-                counters: none,
-            }));
-            writing.add(&line(node, "/e/a", Operation::Lookup, Found, Storage, 2));
-            writing.add(&line(node, "/e/a", Operation::Attributes, Found, Cache, 3));
-            writing.add(&line(node, "/e/no", Operation::Lookup, Absent, Cache, 4));
-            writing.add(&line(node, "/e/a", Operation::Read, Found, Storage, 1));
-            writing.add(&line(node, "/e/a", Operation::Read, Found, Cache, 1));
-        }
-        fs::write(directory.join("recording.jsonl"), writing.end()).unwrap();
-    }
-
-    /// A reader of the event tables, as other people's scripts have it: lines of paths, cut before the brace.
-    fn tables(text: &str) -> BTreeMap<String, Vec<u64>> {
-        let mut tables: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        let mut path = String::new();
-        for line in text.lines().skip(1) {
-            match line.strip_suffix(" {") {
-                Some(begun) => path = begun.to_owned(),
-                None => {
-                    let number =
-                        line.split(": ").nth(1).map(|n| n.trim_end_matches(',').parse::<u64>().unwrap());
-                    tables.entry(path.clone()).or_default().extend(number);
-                }
-            }
-        }
-        tables
-    }
-
-    #[test]
-    fn an_independent_reader_finds_every_count_where_copper_has_it() {
-        let directory = tempfile::tempdir().unwrap();
-        recorded(directory.path());
-        let out = directory.path().join("out");
-        export(directory.path(), &out).unwrap();
-        let read =
-            |name: &str| fs::read_to_string(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let operations = read("profiling/final/n_1-7-profiling_operations.csv");
-        let rows: Vec<&str> = operations.lines().skip(1).collect();
-        assert_eq!(rows, ["getattr,9,5,0,4,2.00,0.000018", "read,2,1,1,0,2.00,0.000004"]);
-        let aggregate = read("profiling/final/n_0-7-profiling_aggregate.csv");
-        assert!(
-            aggregate.starts_with("metric,value\ntotal_counted_fuse_operations,11\ntotal_cache_hits,6\n"),
-            "{aggregate}"
-        );
-        assert_eq!(aggregate.lines().count(), 12);
-        let metadata = tables(&read("tables/final/n_0-7-md_table_cache_event.output"));
-        assert_eq!((&metadata["/e/a"], &metadata["/e/no"]), (&vec![5, 0, 0], &vec![0, 0, 4]));
-        let ttl = tables(&read("tables/final/n_0-7-md_ttl_cache_event.output"));
-        assert_eq!(ttl["/e/no"], [0, 4, 0, 0]);
-        let cluster = read("profiling/cluster/cluster-profiling_aggregate.csv");
-        assert!(cluster.starts_with("metric,value\nranks_with_aggregate_files,2\n"), "{cluster}");
-        assert!(cluster.contains("total_counted_fuse_operations,22\n"), "{cluster}");
-        assert!(
-            read("profiling/final/n_0-7-profiling_summary.md").starts_with("# Copper Profiling Summary\n")
-        );
-    }
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::recorded::{Recorded, Usage};
+use crate::profile::copper;
 use crate::text::{csv, plain};
 use places::Places;
 pub use rules::{Rules, RulesError};
@@ -156,29 +157,9 @@ fn totals(recorded: &Recorded, class: impl Fn(&Path, &Usage) -> String) -> Vec<C
     classes
 }
 
-/// The class of Copper 1.0, by its tests in its order: parts of the whole path as text.
-///
-/// What was never there stands for its category of absences that it remembers.
+/// The class of Copper 1.0. What was never there stands for its category of absences that it remembers.
 fn copper_class(path: &Path, usage: &Usage) -> &'static str {
-    let text = String::from_utf8_lossy(path.as_os_str().as_encoded_bytes());
-    if usage.is_probe() {
-        return match &*text {
-            text if text.contains("python") && text.ends_with(".zip") => "python_zip_probe",
-            text if text.ends_with("/pyvenv.cfg") => "virtual_env_probe",
-            text if text.contains("glibc-hwcaps") => "glibc_hwcaps_probe",
-            text if text.contains(".so") => "missing_shared_library_probe",
-            _ => "negative_probe_path",
-        };
-    }
-    const PARTS: [(&str, &str); 6] = [
-        ("/site-packages/torch/lib/", "torch_native_library"),
-        ("/site-packages/torch", "torch_python_package"),
-        ("/site-packages", "python_site_packages"),
-        ("/lib/python", "python_stdlib"),
-        ("/bin/", "environment_bin"),
-        (".so", "shared_library"),
-    ];
-    PARTS.iter().find(|(part, _)| text.contains(part)).map_or("environment_prefix", |(_, class)| class)
+    copper::class(usage.is_probe(), &String::from_utf8_lossy(path.as_os_str().as_encoded_bytes()))
 }
 
 #[cfg(test)]

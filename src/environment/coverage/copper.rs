@@ -8,7 +8,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Coverage, Thing};
+use super::{Coverage, Part, Thing};
+use crate::profile::copper::RootCoverage;
 
 const ALL: &str = "all_possible_existing_paths.txt";
 const USED: &str = "used_paths_existing.txt";
@@ -45,6 +46,21 @@ pub(super) fn write(coverage: &Coverage, directory: &Path) -> io::Result<()> {
     }
     fs::write(directory.join("roots_and_counts.txt"), note)?;
     fs::write(directory.join("paths_summary.md"), summary)
+}
+
+/// How much of each root was used.
+pub(super) fn by_root(coverage: &Coverage) -> Vec<RootCoverage> {
+    let of_root = |(root, part): &(PathBuf, Part)| {
+        let missing = coverage.absent.iter().filter(|path| path.starts_with(root));
+        RootCoverage {
+            root: root.display().to_string(),
+            exists: root.is_dir(),
+            files: (part.used.files, part.available.files),
+            directories: (part.used.directories, part.available.directories),
+            missing: missing.map(|path| path.display().to_string()).collect(),
+        }
+    };
+    coverage.roots.iter().map(of_root).collect()
 }
 
 fn lists(coverage: &Coverage) -> ([List<'_>; 4], Option<String>) {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::python;
 use super::recorded::Recorded;
+use crate::profile::copper::RootCoverage;
 use crate::text::{counted, csv, plain};
 use packages::{Package, Packages};
 use tree::{Thing, Tree};
@@ -117,6 +118,11 @@ impl Coverage {
     /// If a file cannot be written.
     pub fn write_copper(&self, directory: &Path) -> std::io::Result<()> {
         copper::write(self, directory)
+    }
+
+    /// The same by root, for the other files of Copper's layout.
+    pub fn for_copper(&self) -> Vec<RootCoverage> {
+        copper::by_root(self)
     }
 
     /// One object with everything but the lists of paths.
