@@ -23,6 +23,7 @@ pub mod recording;
 mod refresh;
 pub mod report;
 mod status;
+mod troubles;
 
 use std::io;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use self::asked::Asked;
 use self::assemble::Assembled;
 use self::control::Control;
 use self::line::Line;
+use self::neighbours::Neighbours;
 use crate::fuse::Session;
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
@@ -42,7 +44,7 @@ use crate::profile::recorder::events::Events;
 use record::Record;
 use recording::Recordings;
 
-/// Serves until the kernel has ended every connection; without one (`launch::mountless`) until the holder is gone.
+/// Serves until the kernel has ended every connection; without one until the holder lets it go or is gone.
 pub fn run(estate: Estate) -> ExitCode {
     prepare();
     let holder = estate.peer.try_clone().map(Channel::from);
@@ -84,15 +86,23 @@ fn serve(estate: Estate) -> io::Result<()> {
     };
     let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
     if sessions.is_empty() {
-        control.until_the_holder_is_gone();
+        if let Some(line) = control.until_let_go() {
+            linger(neighbours);
+            line.say(&FromDaemon::Ended);
+        }
         return Ok(());
     }
     sessions.into_iter().for_each(Session::wait);
+    linger(neighbours);
+    control.end();
+    Ok(())
+}
+
+/// Stays for other nodes, if there are any.
+fn linger(neighbours: Option<Neighbours>) {
     if let Some(neighbours) = neighbours {
         neighbours.linger();
     }
-    control.end();
-    Ok(())
 }
 
 fn recorder(estate: &Estate) -> io::Result<Recorder> {
