@@ -26,6 +26,7 @@ mod refresh;
 pub mod report;
 mod status;
 pub mod together;
+mod troubles;
 
 use std::io;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ use self::asked::Asked;
 use self::assemble::Assembled;
 use self::control::Control;
 use self::line::Line;
+use self::neighbours::Neighbours;
 use crate::fuse::Session;
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
@@ -42,10 +44,11 @@ use crate::holder::messages::{FromDaemon, RunOutcome};
 use crate::profile::recorder::Recorder;
 use crate::profile::recorder::event::Mode;
 use crate::profile::recorder::events::Events;
+use collecting::Collecting;
 use record::Record;
 use recording::Recordings;
 
-/// Serves until the kernel has ended every connection; without one (`launch::mountless`) until the holder is gone.
+/// Serves until the kernel has ended every connection; without one until the holder lets it go or is gone.
 pub fn run(estate: Estate) -> ExitCode {
     prepare();
     let holder = estate.peer.try_clone().map(Channel::from);
@@ -93,18 +96,26 @@ fn serve(estate: Estate) -> io::Result<()> {
     };
     let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
     if sessions.is_empty() {
-        control.until_the_holder_is_gone();
+        if let Some(line) = control.until_let_go() {
+            linger(neighbours, collecting);
+            line.say(&FromDaemon::Ended);
+        }
         return Ok(());
     }
     sessions.into_iter().for_each(Session::wait);
+    linger(neighbours, collecting);
+    control.end();
+    Ok(())
+}
+
+/// Stays for other nodes, if there are any; then recordings of theirs that are here are put together.
+fn linger(neighbours: Option<Neighbours>, collecting: Option<Collecting>) {
     if let Some(neighbours) = neighbours {
         neighbours.linger();
     }
     if let Some(collecting) = collecting {
         collecting.end();
     }
-    control.end();
-    Ok(())
 }
 
 fn recorder(estate: &Estate) -> io::Result<Recorder> {

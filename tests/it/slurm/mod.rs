@@ -10,6 +10,7 @@
 //! | `kept` | `spinney up`: a service for many steps |
 //! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 //! | `programs` | R, and what the loader puts together |
+//! | `troubles` | nodes that lack what others have |
 
 mod containers;
 mod ends;
@@ -18,4 +19,5 @@ mod kept;
 mod mpi;
 mod programs;
 mod steps;
+mod troubles;
 mod world;

@@ -204,6 +204,7 @@ fn what_does_not_fit_costs_sharing_and_never_the_job() {
     // Contradictions as a wrapper script might make them.
     for (change, flags, words_said, nodes) in [
         ("SLURM_STEP_NODELIST=node[5-8]", &[][..], "node `node4`: `SLURM_STEP_NODELIST`", 1),
+        ("SLURM_STEP_NODELIST=node[1-4],node2", &[], "host `node2` is listed twice", 1),
         ("SLURM_STEP_NUM_NODES=5", &[], "lists 4 nodes, but srun says 5", 1),
         ("SLURM_NODEID=0", &["--interface", "hsn0"], "has no interface `hsn0`", NODES),
     ] {

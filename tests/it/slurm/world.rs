@@ -194,6 +194,27 @@ impl World {
         command
     }
 
+    /// Runs `lines` of a shell on host `number` as root, which must work.
+    pub fn change(&self, number: usize, lines: &str) {
+        succeed(&mut self.on(number, &["sh", "-euc", lines]));
+    }
+
+    /// `/tmp` of host `number` becomes full, and nothing in it can be executed; what tests have there stays.
+    pub fn fill_tmp(&self, number: usize) {
+        let (scene, cluster) = (self.scene.env.parent().unwrap().display(), self.directory.path().display());
+        self.change(
+            number,
+            &format!(
+                "mkdir /mnt/scene /mnt/cluster\n\
+                 mount --rbind {scene} /mnt/scene; mount --rbind {cluster} /mnt/cluster\n\
+                 mount -t tmpfs -o size=64k,noexec,mode=1777 full /tmp\n\
+                 mkdir {scene} {cluster}\n\
+                 mount --rbind /mnt/scene {scene}; mount --rbind /mnt/cluster {cluster}\n\
+                 ! cat /dev/zero >/tmp/zeros 2>/dev/null"
+            ),
+        );
+    }
+
     /// Host `number`, counted from 1, loses its power.
     pub fn kill(&self, number: usize) {
         let mut kill = Command::new("nsenter");
