@@ -2,8 +2,9 @@
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
-# as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
-# tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
+# what modulefiles, completions and manual pages are for; as root also `ip` and `tc`, since hosts are made of network
+# namespaces, and Slurm with munge, Open MPI and MPICH, which tests start on such hosts and end, and R. Installing these must
+# start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -18,6 +19,9 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
+    [ -e /usr/share/modules/init/bash ] || [ -e /usr/share/lmod ] || printf ' environment-modules'
+    [ -e /usr/share/bash-completion/bash_completion ] || printf ' bash-completion'
+    command -v man >/dev/null || printf ' man-db'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
     { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'

@@ -10,6 +10,7 @@ mod env_scene;
 mod freshness;
 mod gathering;
 mod hosts;
+mod install;
 mod kept;
 mod mountless;
 mod named_hosts;

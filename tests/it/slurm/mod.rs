@@ -2,13 +2,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world` | the cluster |
+//! | `world` | the cluster, which is that of `tests/slurm` |
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `ends` | signals, cancelled jobs, dead nodes |
 //! | `examples` | the scripts in `examples/` |
 //! | `kept` | `spinney up`: a service for many steps |
 //! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 
+#[path = "../../slurm/mod.rs"]
+mod cluster;
 mod ends;
 mod examples;
 mod kept;
