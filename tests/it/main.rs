@@ -14,6 +14,7 @@ mod freshness;
 mod gathering;
 mod hosts;
 mod imports;
+mod install;
 mod kept;
 mod metrics;
 mod mountless;

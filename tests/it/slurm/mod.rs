@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world` | the cluster |
+//! | `world` | the cluster, which is that of `tests/slurm` |
 //! | `steps` | who is one job, what is shared, what passes through |
 //! | `containers` | tasks that are containers |
 //! | `ends` | signals, cancelled jobs, dead nodes |
@@ -12,6 +12,8 @@
 //! | `programs` | R, and what the loader puts together |
 //! | `troubles` | nodes that lack what others have |
 
+#[path = "../../slurm/mod.rs"]
+mod cluster;
 mod containers;
 mod ends;
 mod examples;

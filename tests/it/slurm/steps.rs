@@ -116,6 +116,28 @@ fn a_step_across_the_components_of_a_heterogeneous_job_is_one_job() {
     world.assert_nothing_left();
 }
 
+/// What the sockets of one user on the first host say to somebody who asks them how they are; a line for each.
+fn told_by_sockets(world: &World, owner: u32, asking: u32) -> String {
+    let script = "
+import socket, sys
+for line in open('/proc/net/unix'):
+    words = line.split()
+    if words[-1].startswith('@spinney-' + sys.argv[1] + '-') and words[3] == '00010000':
+        one = socket.socket(socket.AF_UNIX, int(words[4], 16))
+        one.settimeout(60)
+        try:
+            one.connect(chr(0) + words[-1][1:])
+            one.send(b'{\"ask\":\"status\"}')
+            print(one.recv(4096))
+        except ConnectionError:
+            print(b'')
+";
+    let number = asking.to_string();
+    let as_user = ["setpriv", "--reuid", &number, "--regid", &number, "--clear-groups"];
+    let ask = ["/usr/bin/python3", "-c", script, &owner.to_string()];
+    text(&succeed(&mut world.on(1, &[&as_user[..], &ask].concat())).stdout)
+}
+
 #[test]
 fn two_users_at_once_do_not_see_each_others_services_or_files() {
     let world = World::start();
@@ -143,6 +165,10 @@ fn two_users_at_once_do_not_see_each_others_services_or_files() {
         });
         step
     });
+    for (owner, stranger) in [(one, other.0), (other.0, one)] {
+        assert_eq!(told_by_sockets(&world, owner, owner), "b'\"told\"'\n");
+        assert_eq!(told_by_sockets(&world, owner, stranger), "b''\n");
+    }
     for (nth, (uid, home)) in users.iter().enumerate() {
         let number = uid.to_string();
         let status = [world.scene.binary.to_str().unwrap(), "status", "--json"];
