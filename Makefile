@@ -1,10 +1,11 @@
 # The few commands there are. Each prints what it runs.
 
-# The machine this is built on, such as x86_64-unknown-linux-gnu.
-host = $(shell rustc -vV | sed -n 's/^host: //p')
-static_binary = target/static/$(host)/release/spinney
+# One file is linked with musl, which asks no name service module of the machine that it runs on.
+musl = $(shell uname -m)-unknown-linux-musl
+static_binary = target/$(musl)/release/spinney
+PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test lint bench scale static aarch64
+.PHONY: help demo test lint bench scale static install aarch64
 
 help: ## list these commands
 	@awk -F ': ## ' '/^[a-z0-9]+: ## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,19 +22,26 @@ lint: ## format and clippy, as CI demands them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: ## measure one node and many, into docs/benchmarks; takes a while; ROWS=warm MANY=cpu for some rows, `-` for none
+bench: ## measure one node, many, and under Slurm, into docs/benchmarks; ROWS=warm MANY=cpu LAUNCH=up for some rows, `-` for none
 	cargo build --release --locked --example stand_in
 	[ "$(ROWS)" = - ] || cargo bench --locked --bench one_node -- $(ROWS)
 	[ "$(MANY)" = - ] || cargo bench --locked --bench many_nodes -- $(MANY)
+	[ "$(LAUNCH)" = - ] || cargo bench --locked --bench launch -- $(LAUNCH)
 
 scale: ## simulate imports on 1 to 100,000 nodes, into docs/benchmarks; under a minute
 	cargo bench --locked --bench scale
 
-static: ## a release binary that needs no shared library
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(host) --target-dir target/static
+static: ## one file that needs no shared library; takes musl-gcc, in Debian's musl-tools
+	command -v musl-gcc >/dev/null || apt-get install -y musl-tools
+	rustup target list --installed | grep -qx $(musl) || rustup target add $(musl)
+	cargo build --release --locked --target $(musl)
 	! readelf -l $(static_binary) | grep -q INTERP
 	$(static_binary) --version
 	@ls -lh $(static_binary)
+
+install: ## the same with manual page, completions and modulefile into PREFIX, else ~/.local
+	$(MAKE) static
+	scripts/install.sh $(static_binary) $(PREFIX)
 
 aarch64: ## check that it compiles for aarch64; ring has assembly, so this needs a compiler for it
 	command -v aarch64-linux-gnu-gcc >/dev/null || apt-get install -y gcc-aarch64-linux-gnu libc6-dev-arm64-cross

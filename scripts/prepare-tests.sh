@@ -1,9 +1,11 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv, strace;
-# as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
-# tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler, strace, python3 with venv and
+# library; what modulefiles, completions and manual pages are for; a browser without a window, which looks at the page of
+# a profile; as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and
+# MPICH, which tests start on such hosts and end, R, and two programs that start containers. Installing these must start no
+# service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
@@ -18,7 +20,12 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     command -v strace >/dev/null || printf ' strace'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
+    ls /usr/lib/*/libpython3*.so.1.0 >/dev/null 2>&1 || printf ' libpython3-dev'
     command -v unshare >/dev/null || printf ' util-linux'
+    { command -v chromium-headless-shell || command -v chromium; } >/dev/null || printf ' chromium-headless-shell'
+    [ -e /usr/share/modules/init/bash ] || [ -e /usr/share/lmod ] || printf ' environment-modules'
+    [ -e /usr/share/bash-completion/bash_completion ] || printf ' bash-completion'
+    command -v man >/dev/null || printf ' man-db'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
     { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'
@@ -26,6 +33,8 @@ missing_packages() {
     { command -v mpicc.openmpi && command -v mpiexec.openmpi; } >/dev/null || printf ' openmpi-bin libopenmpi-dev'
     { command -v mpicc.mpich && command -v mpiexec.mpich; } >/dev/null || printf ' mpich libmpich-dev'
     [ -x /usr/bin/Rscript ] || printf ' r-base-core'
+    command -v ch-run >/dev/null || printf ' charliecloud-runtime'
+    command -v bwrap >/dev/null || printf ' bubblewrap'
 }
 
 # invoke-rc.d asks this program before it starts a service; 101 means no. One that is there already is left alone.

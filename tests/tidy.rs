@@ -48,8 +48,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "track",
         ],
     ),
-    // Which job a run belongs to is told in one place; nothing else of the processes, nothing of the data path.
-    ("track", &["cluster::launchers", "enter::job", "text"]),
+    // Which job a run belongs to is told in one place, and names become addresses in one; letting go of descriptors is
+    // what any forked process does. Nothing else of the processes, nothing of the data path.
+    ("track", &["cluster::launchers", "cluster::resolve", "enter::descriptors", "enter::job", "text"]),
     ("services", &["cluster", "enter", "holder", "text"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder", "text"]),

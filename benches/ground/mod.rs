@@ -11,6 +11,7 @@ pub mod probe;
 pub mod processes;
 pub mod report;
 pub mod rows;
+pub mod storage;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -222,6 +223,11 @@ pub fn wait_for<T>(what: &str, seconds: u64, mut so: impl FnMut() -> Option<T>) 
         ensure!(Instant::now() < patience, "waited {seconds} s in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A command as words, without what it has beside them.
+pub fn words(command: &Command) -> Vec<String> {
+    std::iter::once(command.get_program()).chain(command.get_args()).map(text).collect()
 }
 
 /// A path as a word of a command; the paths here are our own and are UTF-8.

@@ -64,7 +64,7 @@ impl Daemons {
         let identity = Identity::derive(&key, &self.cluster.bond(), views, None, Fabric::Encrypted);
         let runtime = WireRuntime::start_small()?;
         let cluster = self.cluster.clone();
-        let addresses = move |rank| cluster.endpoints(rank).unwrap_or_default();
+        let addresses = move |rank| cluster.endpoints(rank);
         // One more than there are: a child of whomever it asks.
         let own = NodeRank::new(self.cluster.n_nodes());
         let carrier = HttpCarrier::new(&runtime, identity, own, Box::new(addresses), Recorder::private());

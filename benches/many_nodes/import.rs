@@ -7,26 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::ground::rows::{Figure, quantile};
+use crate::ground::storage::{FAST, SLOW, Storage, begin, ratio};
 use crate::ground::{Ground, Job, run, text};
 use crate::hosts::Hosts;
 use crate::rows::NODES;
-use crate::stand_in::{StandIn, Start};
-
-/// How the stand-in behaves.
-pub struct Storage {
-    latency_us: u64,
-    metadata_service_us: u64,
-    bandwidth: u64,
-}
-
-/// A slow file system with one metadata server.
-pub const SLOW: Storage = Storage { latency_us: 2000, metadata_service_us: 1000, bandwidth: 500_000_000 };
-/// A fast one.
-pub const FAST: Storage = Storage { latency_us: 500, metadata_service_us: 50, bandwidth: 2_000_000_000 };
+use crate::stand_in::StandIn;
 
 /// What is imported.
 pub struct Import {
@@ -91,7 +80,7 @@ struct Turn {
 /// The turns and what they say.
 pub fn cold(ground: &Ground, import: &Import) -> anyhow::Result<Vec<Figure>> {
     let workload = (import.workload)(ground)?;
-    let mut stand_in = start(&workload.tree, &import.storage)?;
+    let mut stand_in = import.storage.start(&workload.tree, NODES)?;
     let directory = ground.scratch()?;
     let hosts = Hosts::make(directory.path())?;
     for (host, mount) in stand_in.mounts.iter().enumerate() {
@@ -100,7 +89,7 @@ pub fn cold(ground: &Ground, import: &Import) -> anyhow::Result<Vec<Figure>> {
     let python = |root: &Path| vec![text(root.join("bin/python3")), "-c".into(), workload.statement.clone()];
     // Once without waiting: the directory behind the stand-in is to be in memory for all.
     run(&python(stand_in.mount()))?;
-    slow_down(&mut stand_in, &import.storage);
+    import.storage.slow_down(&mut stand_in);
     let mut turns = Vec::new();
     for _ in 0..ground.pairs.min(import.pairs_max) {
         turns.push(turn(ground, &mut stand_in, &hosts, &python)?);
@@ -143,22 +132,6 @@ fn turn(
     Ok(Turn { direct, nodes, one_direct, one_node, of_many, of_one })
 }
 
-/// A stand-in with a mount for each node; waits are still to be set.
-pub fn start(tree: &Path, storage: &Storage) -> anyhow::Result<StandIn> {
-    Ok(Start { nodes: NODES, bandwidth: storage.bandwidth, ..Start::of(tree) }.start()?)
-}
-
-/// Sets what the calls of `storage` wait.
-pub fn slow_down(stand_in: &mut StandIn, storage: &Storage) {
-    stand_in.set_waiting(storage.latency_us, storage.metadata_service_us);
-}
-
-/// Cold, and nothing counted.
-pub fn begin(stand_in: &mut StandIn) {
-    stand_in.drop_caches();
-    stand_in.reset();
-}
-
 /// Seconds until the last of `commands`, started together, has ended.
 pub fn at_once(commands: &[Vec<String>]) -> anyhow::Result<f64> {
     Ok(outputs_at_once(commands)?.0)
@@ -175,9 +148,4 @@ pub fn outputs_at_once(commands: &[Vec<String>]) -> anyhow::Result<(f64, Vec<Str
         written.push(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Ok((started.elapsed().as_secs_f64(), written))
-}
-
-fn ratio(many: &Value, one: &Value, name: &str) -> anyhow::Result<f64> {
-    let of = |counters: &Value| counters[name].as_f64().with_context(|| format!("no counter `{name}`"));
-    Ok(of(many)? / of(one)?)
 }

@@ -8,9 +8,11 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use crate::ground::rows::{Figure, quantile};
+use crate::ground::storage::{SLOW, begin};
 use crate::ground::{Ground, run, text};
 use crate::hosts::Hosts;
-use crate::import::{self, SLOW};
+use crate::import;
+use crate::rows::NODES;
 
 /// How many.
 const LIBRARIES: &str = "500";
@@ -18,19 +20,19 @@ const LIBRARIES: &str = "500";
 /// The driver on 8 nodes against 8 drivers that ask storage directly.
 pub fn import(ground: &Ground) -> anyhow::Result<Vec<Figure>> {
     let tree = made(ground)?;
-    let mut stand_in = import::start(&tree, &SLOW)?;
+    let mut stand_in = SLOW.start(&tree, NODES)?;
     let mounts = stand_in.mounts.clone();
     let directory = ground.scratch()?;
     let hosts = Hosts::make(directory.path())?;
     mounts.iter().enumerate().try_for_each(|(host, mount)| hosts.bind(host, mount))?;
     let driver = |mount: &Path| vec![text(ground.tree.join("bin/python3")), text(mount.join("driver.py"))];
     run(&driver(&mounts[0]))?;
-    import::slow_down(&mut stand_in, &SLOW);
+    SLOW.slow_down(&mut stand_in);
     let (mut ratios, mut times, mut walls) = (vec![], vec![], vec![]);
     for _ in 0..ground.pairs.min(3) {
-        import::begin(&mut stand_in);
+        begin(&mut stand_in);
         let direct = import::at_once(&mounts.iter().map(|mount| driver(mount)).collect::<Vec<_>>())?;
-        import::begin(&mut stand_in);
+        begin(&mut stand_in);
         let (nodes, said) = import::outputs_at_once(&hosts.job(ground, &[], |_| driver(&hosts.view)))?;
         times.push(slowest(&said.concat())?);
         ratios.push(nodes / direct);

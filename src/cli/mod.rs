@@ -21,7 +21,9 @@ mod refresh;
 mod run;
 mod service;
 mod status;
+mod top;
 mod track;
+mod tracking;
 mod up;
 
 use std::process::ExitCode;
@@ -60,6 +62,7 @@ enum Command {
     Up(Box<up::UpArgs>),
     Down(down::DownArgs),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Refresh(refresh::RefreshArgs),
     Profile(profile::ProfileArgs),
     Track(track::TrackArgs),
@@ -81,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Up(args) => up::run(*args),
         Command::Down(args) => down::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Refresh(args) => refresh::run(&args),
         Command::Profile(args) => profile::run(args),
         Command::RecordPkg(args) => record_pkg::run(&args),

@@ -105,6 +105,12 @@ pub struct ServiceArgs {
     /// Write what is recorded so far each time, such as 30s, not only at the end
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "report", help_heading = "Profile")]
     snapshot_every: Option<Duration>,
+    /// Tell the figures of this node to Prometheus on this port of 127.0.0.1, at /metrics [default: not]
+    ///
+    /// Counters, the name of the job and of the host; no paths. Every user of the machine can read them. With --local-nodes
+    /// node N has port PORT + N. `spinney status --prometheus` prints the same without a port.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Output")]
+    metrics_port: Option<u16>,
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     quiet: bool,
@@ -135,6 +141,10 @@ impl ServiceArgs {
         if report.is_none() && self.profile != Mode::Off {
             let message = "--profile needs --report DIR, where the recording is written";
             super::Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+        }
+        if u32::from(self.metrics_port.unwrap_or(0)) + self.local_nodes.unwrap_or(1) > 1 << 16 {
+            let message = "--metrics-port PORT: there is no port for each of so many nodes from there on";
+            super::Cli::command().error(ErrorKind::ValueValidation, message).exit();
         }
         Request {
             command: Vec::new(),
@@ -167,6 +177,7 @@ impl ServiceArgs {
             shared: self.shared,
             local: None,
             daemon_cpus: self.daemon_cpus.map(|cpus| cpus.0),
+            metrics_port: self.metrics_port,
             keep: None,
             variables: Vec::new(),
             masked: masked(),

@@ -6,6 +6,7 @@ use if_addrs::{IfAddr, Interface};
 use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
+use super::rank::NodeRank;
 
 /// A network that an interface of this machine is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,11 +91,23 @@ fn row(one: &Interface) -> Option<Row> {
 }
 
 /// The networks of this machine, those of the fastest interface first; none that leads nowhere else.
-pub fn by_speed() -> Vec<Network> {
+///
+/// Where several are equally fast, as in machines with a card for each processor, the node at `own` begins with another
+/// one than its neighbours do, so that the nodes of a job use them all.
+pub fn by_speed(own: NodeRank) -> Vec<Network> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut far: Vec<&Interface> = all.iter().filter(|one| !one.is_loopback()).collect();
-    far.sort_by_cached_key(|one| std::cmp::Reverse(speed(&one.name)));
-    far.into_iter().filter_map(network).collect()
+    let far = all.iter().filter(|one| !one.is_loopback());
+    let far = far.filter_map(|one| Some((speed(&one.name), network(one)?)));
+    spread(far.collect(), own)
+}
+
+fn spread(mut networks: Vec<(Option<u32>, Network)>, own: NodeRank) -> Vec<Network> {
+    networks.sort_by_key(|(speed, _)| std::cmp::Reverse(*speed));
+    // What nobody knows the speed of need not be equally fast.
+    for equals in networks.chunk_by_mut(|one, other| one.0.is_some() && one.0 == other.0) {
+        equals.rotate_left(own.get() as usize % equals.len());
+    }
+    networks.into_iter().map(|(_, network)| network).collect()
 }
 
 /// Megabits per second of the interface; none where the kernel does not say, as for those that are down.
@@ -127,6 +140,16 @@ mod tests {
     fn an_interface_that_is_not_there_is_refused_and_those_that_are_named() {
         let error = networks_of("hsn77").unwrap_err();
         assert!(error.to_string().contains("`hsn77`") && error.to_string().contains("lo"), "{error}");
+    }
+
+    #[test]
+    fn nodes_begin_with_different_ones_of_the_fastest_networks() {
+        let network = |n: u8| Network { address: IpAddr::from([10, n, 0, 1]), prefix_bits: 16 };
+        let networks = [(Some(1), 1), (Some(200), 2), (Some(200), 3), (None, 4), (None, 5)];
+        for (rank, want) in [(0, [2, 3, 1, 4, 5]), (1, [3, 2, 1, 4, 5]), (2, [2, 3, 1, 4, 5])] {
+            let networks = networks.map(|(speed, n)| (speed, network(n)));
+            assert_eq!(spread(networks.to_vec(), NodeRank::new(rank)), want.map(network), "node {rank}");
+        }
     }
 
     #[test]

@@ -106,10 +106,15 @@ impl Cluster {
         format!("{} nodes={} {:016x}", self.job, self.nodes.len(), hash.digest())
     }
 
-    /// Those in the best network that has any, or all of them if none has.
+    /// Those in the best network that has any, or all of them if none has. A host with several in one network gets its
+    /// callers at all of them: each begins with another one than its neighbours do.
     fn preferred(&self, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
         let within = |network: &Network| {
-            let near: Vec<IpAddr> = addresses.iter().copied().filter(|one| network.contains(one)).collect();
+            let mut near: Vec<IpAddr> =
+                addresses.iter().copied().filter(|one| network.contains(one)).collect();
+            near.sort_unstable(); // a name service answers each time in another order
+            let turn = self.own.get() as usize % near.len().max(1);
+            near.rotate_left(turn);
             Some(near).filter(|near| !near.is_empty())
         };
         self.networks.iter().find_map(within).unwrap_or(addresses)
@@ -145,6 +150,11 @@ mod tests {
         assert_eq!(cluster.preferred(addresses.clone()), addresses[1..]);
         cluster.networks.insert(0, Network { address: "10.0.0.1".parse().unwrap(), prefix_bits: 24 });
         assert_eq!(cluster.preferred(addresses.clone()), addresses[..1], "the best network first");
+        let two: Vec<IpAddr> = ["10.0.0.8", "10.0.0.7"].map(|a| a.parse().unwrap()).to_vec();
+        for (own, first) in [(0, two[1]), (1, two[0]), (2, two[1])] {
+            cluster.own = NodeRank::new(own);
+            assert_eq!(cluster.preferred(two.clone())[0], first, "nodes spread over them");
+        }
         cluster.networks.remove(0);
         cluster.networks[0].address = "172.16.0.1".parse().unwrap();
         assert_eq!(cluster.preferred(addresses.clone()), addresses, "a routed network is better than none");

@@ -4,6 +4,7 @@
 //! `--hosts` is the name of a file if it has a slash or there is such a file, else a list. In a file `#` begins a
 //! comment. Where neither `--hosts` nor the launcher lists nodes, the hosts of the address book are, in its order.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use super::host_list;
 use super::identity::{self, Own};
 use super::interfaces::{self, Network};
 use super::launchers::{Launch, Nodes};
-use super::{Cluster, NodeAddress, NodeRank};
+use super::{Cluster, NodeAddress, NodeRank, resolve};
 
 /// Bytes of a file of hosts at most: 32 MiB, which holds the most hosts with the longest names.
 const HOSTS_BYTES_MAX: u64 = 32 << 20;
@@ -54,6 +55,19 @@ pub fn find(job: &str, wishes: &Wishes, launch: &Launch) -> Result<Found, Cluste
 /// # Errors
 /// As [`find`].
 pub fn find_as(job: &str, wishes: &Wishes, launch: &Launch, own: &Own) -> Result<Found, ClusterError> {
+    find_with(job, wishes, launch, own, &resolve::addresses_of)
+}
+
+/// Finds the addresses of a host.
+type LookUp<'a> = &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>;
+
+fn find_with(
+    job: &str,
+    wishes: &Wishes,
+    launch: &Launch,
+    own: &Own,
+    look_up: LookUp,
+) -> Result<Found, ClusterError> {
     let book = wishes.address_book.as_deref().map(AddressBook::read).transpose()?;
     let detected = if wishes.hosts.is_some() { Ok(None) } else { detected::nodes(launch, own) };
     let (hosts, rank, source) = match (&wishes.hosts, detected, &book) {
@@ -69,14 +83,14 @@ pub fn find_as(job: &str, wishes: &Wishes, launch: &Launch, own: &Own) -> Result
         }
         (None, _, _) => return Ok(Found::default()),
     };
-    let (networks, trouble) = networks(wishes, book.is_some(), own)?;
+    let (networks, trouble) = networks(wishes, book.is_some(), own, rank)?;
     let nodes = match book {
         Some(book) => with_addresses(hosts, &book, wishes.interface.as_deref())?,
         None => hosts.into_iter().map(|host| NodeAddress { host, addresses: Vec::new() }).collect(),
     };
     let mut cluster =
         Cluster { job: job.to_owned(), own: rank, nodes, listen: Vec::new(), networks, nodes_here: 1 };
-    cluster.listen = listen_on(&cluster, wishes);
+    cluster.listen = listen_on(&cluster, wishes, look_up);
     Ok(Found { cluster: Some(cluster), source: Some(source), trouble })
 }
 
@@ -101,29 +115,37 @@ fn networks(
     wishes: &Wishes,
     has_book: bool,
     own: &Own,
+    rank: NodeRank,
 ) -> Result<(Vec<Network>, Option<Trouble>), ClusterError> {
     match &wishes.interface {
         _ if has_book => Ok((Vec::new(), None)),
-        None => Ok((interfaces::by_speed(), None)),
+        None => Ok((interfaces::by_speed(rank), None)),
         Some(name) => match interfaces::networks_of(name) {
             Ok(networks) => Ok((networks, None)),
             Err(error) if wishes.hosts.is_some() => Err(error),
             Err(cause) => {
                 let trouble = Trouble::Interface { own: own.name.clone(), cause };
-                Ok((interfaces::by_speed(), Some(trouble)))
+                Ok((interfaces::by_speed(rank), Some(trouble)))
             }
         },
     }
 }
 
 /// What the book says of this node, else what the interface that the user named has, else everything.
-fn listen_on(cluster: &Cluster, wishes: &Wishes) -> Vec<IpAddr> {
-    match (cluster.node(cluster.own), &wishes.interface) {
-        (Some(node), _) if !node.addresses.is_empty() => node.addresses.clone(),
-        (_, Some(name)) if interfaces::networks_of(name).is_ok() => {
-            cluster.networks.iter().map(|network| network.address).collect()
-        }
-        _ => Vec::new(),
+///
+/// Others find this node by its name. If that leads to no address of the interface, they call elsewhere.
+fn listen_on(cluster: &Cluster, wishes: &Wishes, look_up: LookUp) -> Vec<IpAddr> {
+    let Some(node) = cluster.node(cluster.own) else { return Vec::new() };
+    if !node.addresses.is_empty() {
+        return node.addresses.clone();
+    }
+    let Some(Ok(networks)) = wishes.interface.as_deref().map(interfaces::networks_of) else {
+        return Vec::new();
+    };
+    let of_interface: Vec<IpAddr> = networks.iter().map(|network| network.address).collect();
+    match look_up(&node.host) {
+        Ok(called) if !called.iter().any(|address| of_interface.contains(address)) => Vec::new(),
+        _ => of_interface,
     }
 }
 
@@ -162,7 +184,11 @@ mod tests {
     /// What a machine called `own` finds without a launcher.
     fn found(wishes: &Wishes, own: &str) -> Result<Option<Cluster>, ClusterError> {
         let own = Own { name: own.to_owned(), ..Own::default() };
-        find_as("job", wishes, &Launch::default(), &own).map(|found| found.cluster)
+        find_with("job", wishes, &Launch::default(), &own, &nobody_knows).map(|found| found.cluster)
+    }
+
+    fn nobody_knows(_: &str) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::NotFound.into())
     }
 
     fn wishes(hosts: &str) -> Wishes {
@@ -206,6 +232,13 @@ mod tests {
         let wishes = Wishes { interface: Some("lo".to_owned()), ..wishes("a,b") };
         let cluster = found(&wishes, "b").unwrap().unwrap();
         assert!(cluster.listen.contains(&"127.0.0.1".parse().unwrap()), "{:?}", cluster.listen);
+        // Its name leads there, among others, or only elsewhere.
+        for (leads_to, is_all) in [(&["10.0.0.1", "127.0.0.1"][..], false), (&["10.0.0.1"], true)] {
+            let look_up = |_: &str| Ok(leads_to.iter().map(|address| address.parse().unwrap()).collect());
+            let own = Own { name: "b".to_owned(), ..Own::default() };
+            let found = find_with("job", &wishes, &Launch::default(), &own, &look_up).unwrap();
+            assert_eq!(found.cluster.unwrap().listen.is_empty(), is_all, "{leads_to:?}");
+        }
     }
 
     #[test]
@@ -247,7 +280,7 @@ mod tests {
             (named(None, None, Some("hsn77")), Some("LIST"), 3, true), // only other nodes have it
         ] {
             let own = Own { name: "a2".to_owned(), ..Own::default() };
-            let found = find_as("job", &wishes, &launch, &own).unwrap();
+            let found = find_with("job", &wishes, &launch, &own, &nobody_knows).unwrap();
             assert_eq!(found.source, source, "{wishes:?}");
             assert_eq!(found.cluster.unwrap().n_nodes(), n_nodes, "{wishes:?}");
             assert_eq!(found.trouble.is_some(), is_trouble, "{wishes:?}");

@@ -59,6 +59,7 @@ impl Asked {
     /// The last task has left: the report is written, or this node's part of it is on its way.
     pub(super) fn report(&self, outcome: RunOutcome) -> FromDaemon {
         let (settings, until) = (&self.settings, Instant::now() + GATHERED_WITHIN);
+        self.tree.iter().for_each(Tree::complain_now);
         let recorded =
             self.recordings.as_ref().map_or(Ok(()), |recordings| recordings.write(Tag::PreDestroy));
         let unrecorded = recorded.err().map(|error| format!("{error:#}"));

@@ -66,7 +66,7 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     let freshness = Freshness::at_most(estate.settings.freshness);
     let own_storage = Storage::new(roots, freshness, recorder);
     let storage: Arc<dyn Source> = Arc::new(own_storage.clone());
-    let mut neighbours = Neighbours::of(estate, recorder)?;
+    let mut neighbours = Neighbours::of(estate, line.clone(), recorder)?;
     let tree = neighbours
         .as_ref()
         .map(|neighbours| neighbours.tree(&estate.settings, &estate.ledger, storage.clone()));

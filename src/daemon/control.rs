@@ -24,8 +24,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Control {
     ending: Arc<AtomicBool>,
     line: Line,
-    listening: JoinHandle<()>,
+    listening: JoinHandle<LetGo>,
 }
+
+/// Whether the holder of a node without a mount has let it go, or is gone.
+type LetGo = bool;
 
 struct Listener {
     line: Line,
@@ -38,17 +41,18 @@ impl Control {
     /// Tells the holder that the daemon is ready, and listens to it from now on.
     pub(super) fn start(estate: Estate, line: Line, asked: Asked) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        line.say(&FromDaemon::Ready);
+        line.ready();
         let listener =
             Listener { line: line.clone(), estate, asked: Arc::new(asked), ending: ending.clone() };
         let listening = Builder::new().name("control".into()).spawn(move || listener.listen())?;
         Ok(Control { ending, line, listening })
     }
 
-    /// Waits until the holder is gone. Only of a node without a mount: else another holder takes its place.
-    pub(super) fn until_the_holder_is_gone(self) {
+    /// Waits until the holder lets this node go, and returns the line to it, or until it is gone. Only of a node without
+    /// a mount: else another holder takes its place.
+    pub(super) fn until_let_go(self) -> Option<Line> {
         // A panic ends the process.
-        let _ = self.listening.join();
+        self.listening.join().unwrap_or(false).then_some(self.line)
     }
 
     /// Tells the holder that the kernel has ended every connection.
@@ -59,13 +63,13 @@ impl Control {
 }
 
 impl Listener {
-    fn listen(mut self) {
+    fn listen(mut self) -> LetGo {
         loop {
             match self.serve_holder() {
-                Ok(()) if self.ending.load(Ordering::SeqCst) => return,
+                Ok(_) if self.ending.load(Ordering::SeqCst) => return true,
                 // A node without a mount has nothing that a holder would keep.
-                _ if self.estate.connections.is_empty() => return,
-                Ok(()) => self.replace_holder(),
+                let_go if self.estate.connections.is_empty() => return let_go.unwrap_or(false),
+                Ok(_) => self.replace_holder(),
                 Err(error) => {
                     tracing::error!(%error, "the line to the holder is broken");
                     self.replace_holder();
@@ -74,13 +78,17 @@ impl Listener {
         }
     }
 
-    /// Does what the holder asks until it is gone.
-    fn serve_holder(&self) -> io::Result<()> {
+    /// Does what the holder asks until it is gone or lets the daemon go.
+    fn serve_holder(&self) -> io::Result<LetGo> {
         let line = Channel::from(self.estate.peer.try_clone()?);
         while let Some((message, _)) = line.receive::<ToDaemon>()? {
+            if message == ToDaemon::End {
+                return Ok(true);
+            }
             // Each has a thread of its own: a report may wait for other nodes.
             let (asked, line) = (self.asked.clone(), Channel::from(self.estate.peer.try_clone()?));
             let answer = move || match message {
+                ToDaemon::End => Ok(()),
                 ToDaemon::Report(outcome) => line.send(&asked.report(outcome), &[]),
                 ToDaemon::Ask { ticket, wish } => {
                     let answer = asked.answer(wish)?;
@@ -92,7 +100,7 @@ impl Listener {
                 drop(answer());
             })?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn replace_holder(&mut self) {

@@ -16,6 +16,7 @@ mod gathering;
 mod idle;
 mod line;
 pub mod memory;
+mod metrics;
 mod neighbours;
 mod orders;
 mod pressure;
@@ -25,6 +26,7 @@ mod refresh;
 pub mod report;
 mod status;
 pub mod together;
+mod troubles;
 
 use std::io;
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ use self::asked::Asked;
 use self::assemble::Assembled;
 use self::control::Control;
 use self::line::Line;
+use self::neighbours::Neighbours;
 use crate::fuse::Session;
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
@@ -41,10 +44,11 @@ use crate::holder::messages::{FromDaemon, RunOutcome};
 use crate::profile::recorder::Recorder;
 use crate::profile::recorder::event::Mode;
 use crate::profile::recorder::events::Events;
+use collecting::Collecting;
 use record::Record;
 use recording::Recordings;
 
-/// Serves until the kernel has ended every connection; without one (`launch::mountless`) until the holder is gone.
+/// Serves until the kernel has ended every connection; without one until the holder lets it go or is gone.
 pub fn run(estate: Estate) -> ExitCode {
     prepare();
     let holder = estate.peer.try_clone().map(Channel::from);
@@ -70,6 +74,10 @@ fn serve(estate: Estate) -> io::Result<()> {
     let others = neighbours.as_ref().map(|neighbours| neighbours.others());
     let ledger = estate.ledger.try_clone()?;
     idle::watch(&estate.settings, recorder, ledger.try_clone()?, line.clone());
+    if let Some(listener) = &estate.metrics_listener {
+        let source = status::Figures::of(&estate, recorder, &cache).map_err(cannot("tell figures"))?;
+        metrics::tell(listener.try_clone()?, source).map_err(cannot("tell figures"))?;
+    }
     let collecting = neighbours.as_ref().and_then(|neighbours| neighbours.collecting.clone());
     let recordings = Recordings::of(&estate.settings, recorder, collecting.clone());
     recordings.as_ref().map_or(Ok(()), Recordings::begin_snapshots)?;
@@ -88,18 +96,26 @@ fn serve(estate: Estate) -> io::Result<()> {
     };
     let control = Control::start(estate, line, asked).map_err(cannot("listen to the holder"))?;
     if sessions.is_empty() {
-        control.until_the_holder_is_gone();
+        if let Some(line) = control.until_let_go() {
+            linger(neighbours, collecting);
+            line.say(&FromDaemon::Ended);
+        }
         return Ok(());
     }
     sessions.into_iter().for_each(Session::wait);
+    linger(neighbours, collecting);
+    control.end();
+    Ok(())
+}
+
+/// Stays for other nodes, if there are any; then recordings of theirs that are here are put together.
+fn linger(neighbours: Option<Neighbours>, collecting: Option<Collecting>) {
     if let Some(neighbours) = neighbours {
         neighbours.linger();
     }
     if let Some(collecting) = collecting {
         collecting.end();
     }
-    control.end();
-    Ok(())
 }
 
 fn recorder(estate: &Estate) -> io::Result<Recorder> {

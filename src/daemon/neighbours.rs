@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::collecting::Collecting;
 use super::gathering::Gathering;
+use super::line::Line;
 use super::orders::{Obeying, Others};
+use super::troubles;
 use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank, job_key};
 use crate::file::{Freshness, Source};
@@ -25,7 +27,8 @@ use crate::wire::{
 
 /// What this node needs to talk to others.
 pub(super) struct Neighbours {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
+    line: Line,
     shape: Shape,
     identity: Identity,
     recorder: Recorder,
@@ -46,11 +49,11 @@ const QUIET_MAX: Duration = Duration::from_secs(3);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Neighbours {
-    /// `None` for a node that is alone.
+    /// `None` for a node that is alone, or that others could not know: that is told on `line`.
     ///
     /// # Errors
-    /// There is no key, or no thread.
-    pub(super) fn of(estate: &Estate, recorder: Recorder) -> io::Result<Option<Self>> {
+    /// There is no thread.
+    pub(super) fn of(estate: &Estate, line: Line, recorder: Recorder) -> io::Result<Option<Self>> {
         let settings = &estate.settings;
         let Some(cluster) = settings.cluster.clone().filter(|cluster| cluster.n_nodes() > 1) else {
             return Ok(None);
@@ -58,7 +61,14 @@ impl Neighbours {
         let fabric = if settings.trust_fabric { Fabric::Trusted } else { Fabric::Encrypted };
         let views = settings.views.iter().map(PathBuf::as_path);
         let bond = cluster.bond();
-        let identity = Identity::derive(&key(estate)?, &bond, views, settings.freshness, fabric);
+        let key = match key(estate) {
+            Ok(key) => key,
+            Err(error) => {
+                line.complain(troubles::no_key(&cluster, &error));
+                return Ok(None);
+            }
+        };
+        let identity = Identity::derive(&key, &bond, views, settings.freshness, fabric);
         let shape = Shape::chosen(cluster.n_nodes(), settings.shards, settings.fan_out);
         let runtime = match cluster.nodes_here {
             0 | 1 => WireRuntime::start()?,
@@ -69,8 +79,10 @@ impl Neighbours {
             gathering = Some(Gathering::new(settings, &cluster, &shape, recorder));
             collecting = Collecting::new(settings, &cluster, recorder);
         }
+        let cluster = Arc::new(cluster);
         Ok(Some(Neighbours {
             cluster,
+            line,
             shape,
             identity,
             recorder,
@@ -94,11 +106,14 @@ impl Neighbours {
 
     fn carrier(&self) -> HttpCarrier {
         let cluster = self.cluster.clone();
-        let addresses = move |rank: NodeRank| -> Vec<SocketAddr> {
-            cluster.endpoints(rank).unwrap_or_else(|error| {
-                tracing::debug!(%rank, %error, "a node has no address yet");
-                Vec::new()
-            })
+        let addresses = move |rank: NodeRank| -> io::Result<Vec<SocketAddr>> {
+            match cluster.node(rank) {
+                // A name service may take seconds, in which this thread has others' heartbeats to send.
+                Some(node) if node.addresses.is_empty() => {
+                    tokio::task::block_in_place(|| cluster.endpoints(rank))
+                }
+                _ => cluster.endpoints(rank),
+            }
         };
         let identity = self.identity.clone();
         HttpCarrier::new(&self.runtime, identity, self.cluster.own, Box::new(addresses), self.recorder)
@@ -117,6 +132,7 @@ impl Neighbours {
             freshness: Freshness::at_most(settings.freshness),
             seed: u64::from(std::process::id()),
             age: Duration::from_micros(founded.elapsed_us()),
+            complain: troubles::teller(self.cluster.clone(), self.line.clone()),
             recorder: self.recorder,
         })
     }

@@ -107,7 +107,13 @@ pub fn write(directory: &Path, report: &Value) -> anyhow::Result<()> {
 pub(super) fn write_own(settings: &Settings, record: Record) -> anyhow::Result<()> {
     match &settings.report {
         Some(directory) if record.rank == NodeRank::new(0) => {
-            write(directory, &merge(&Run::of(settings), [record]))
+            let report = merge(&Run::of(settings), [record]);
+            // A node of several that is on its own knows less than those that have found each other.
+            let missing = report["missing_nodes"].as_array().map_or(0, Vec::len);
+            if missing > 0 && missing_in(directory, &settings.job).is_some_and(|theirs| theirs < missing) {
+                return Ok(());
+            }
+            write(directory, &report)
         }
         _ => Ok(()),
     }

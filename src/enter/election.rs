@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -72,6 +73,18 @@ pub fn reconnect(name: &str, uid: u32) -> Result<Channel, ElectionError> {
     find(socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?, uid)
 }
 
+/// As [`reconnect`], but no longer than `patience`, which is at least a millisecond: the queue of a service that is stopped
+/// may be full. What is sent later waits no longer either.
+///
+/// # Errors
+/// As [`elect`].
+pub fn reconnect_within(name: &str, uid: u32, patience: Duration) -> Result<Channel, ElectionError> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let patience = patience.max(Duration::from_millis(1));
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+    find(socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?, uid)
+}
+
 fn find(socket: OwnedFd, address: &SocketAddrUnix, uid: u32) -> Result<Channel, ElectionError> {
     match rustix::io::retry_on_intr(|| connect(&socket, address)) {
         Ok(()) => {}
@@ -111,6 +124,24 @@ mod tests {
         while !matches!(elect(&name, uid), Ok(Elected::Founder(_))) {
             assert!(std::time::Instant::now() < until, "the name is not free again");
         }
+    }
+
+    #[test]
+    fn a_full_queue_is_not_waited_for_longer_than_wanted() {
+        let uid = rustix::process::geteuid().as_raw();
+        let name = format!("spinney-test-{}-full", std::process::id());
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let mut queued = Vec::new();
+        let refused = loop {
+            match reconnect_within(&name, uid, Duration::from_millis(10)) {
+                Ok(channel) => queued.push(channel),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, ElectionError::Socket(Errno::AGAIN)), "{refused:?} after {}", queued.len());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::process::Child;
 
 use rustix::fs::{MemfdFlags, StatVfsMountFlags};
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::inside::{self, Scenery};
 use super::plan::{Plan, as_text};
 use super::step::{EnterError, Step, failed};
@@ -39,6 +40,9 @@ use crate::profile::recorder::events::Events;
 
 /// Seconds an absence is believed that no listing proves: 1, what libfuse gives entries by default.
 const ABSENCE_TTL_SECONDS: f64 = 1.0;
+
+/// The remedy where no limit is known to be in the way.
+const SEE_DOCTOR: &str = "; `spinney doctor` there tells what to ask for";
 
 /// What stands for the command in the report of a service that is kept for many.
 const UP: &str = "spinney up";
@@ -74,28 +78,41 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     }
     try_outputs(plan)?;
     let node_listeners = plan.cluster.as_ref().map_or_else(Vec::new, |cluster| listen(plan, cluster));
+    let metrics_listener = listen_for_scrapers(plan);
     let mut ward = Ward::begin()?;
     let mut attempts = Vec::new();
     for way in plan.ways() {
         if way == WayIn::Direct {
             break;
         }
+        let attempt = Attempt {
+            plan,
+            way,
+            views: &views,
+            listener: &listener,
+            node_listeners: &node_listeners,
+            metrics_listener: metrics_listener.as_ref(),
+        };
+        match attempt.make(&mut ward) {
+            Ok(made) => return Ok(inside(plan, way, views, name, ward, made)),
+            Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
+            Err(error) => attempts.push((way, error)),
+        }
+    }
+    if serves_without_showing(plan) {
+        let way = WayIn::Direct;
         let attempt =
             Attempt { plan, way, views: &views, listener: &listener, node_listeners: &node_listeners };
         match attempt.make(&mut ward) {
-            Ok((task, holder, first_holder)) => {
-                plan.request.talk.note(format_args!("way in: {}", way.name()));
-                return Ok(Founded::Inside(Box::new(Tenancy {
-                    name,
-                    ward,
-                    task,
-                    holder: Some(holder),
-                    first_holder: Some(first_holder),
-                    keeps: plan.request.keep.is_some(),
-                    way,
-                    views: views.into_iter().map(|chosen| chosen.view.path).collect(),
-                    mount_under: plan.mount_under.clone(),
-                })));
+            Ok(made) => {
+                let why = failure::tell(&attempts);
+                plan.request.talk.warn(format_args!(
+                    "node `{}`: no way to show a view: {why}{}; the command reads from storage itself, and other nodes \
+                     are served all the same",
+                    plan.own_host(),
+                    failure::remedy(&attempts).map_or(SEE_DOCTOR.to_owned(), |remedy| format!("; {remedy}")),
+                ));
+                return Ok(inside(plan, way, views, name, ward, made));
             }
             Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
             Err(error) => attempts.push((way, error)),
@@ -103,6 +120,34 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     }
     ward.end();
     Ok(Founded::NoWay(attempts))
+}
+
+/// Whether a node that cannot show views is to have a service all the same: nodes beneath it would wait for it.
+fn serves_without_showing(plan: &Plan) -> bool {
+    let many = plan.cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1 && cluster.nodes_here == 1);
+    many && plan.request.way.is_none() && plan.request.keep.is_none() && !plan.request.require
+}
+
+fn inside(
+    plan: &Plan,
+    way: WayIn,
+    views: Vec<Chosen>,
+    name: String,
+    ward: Ward,
+    (task, holder, first_holder): (Task, Channel, Child),
+) -> Founded {
+    plan.request.talk.note(format_args!("way in: {}", way.name()));
+    Founded::Inside(Box::new(Tenancy {
+        name,
+        ward,
+        task,
+        holder: Some(holder),
+        first_holder: Some(first_holder),
+        keeps: plan.request.keep.is_some(),
+        way,
+        views: views.into_iter().map(|chosen| chosen.view.path).collect(),
+        mount_under: plan.mount_under.clone(),
+    }))
 }
 
 /// The views named by the user, which must all be right, or those found for COMMAND as far as they are.
@@ -146,6 +191,22 @@ fn listen(plan: &Plan, cluster: &Cluster) -> Vec<OwnedFd> {
             Vec::new()
         }
     }
+}
+
+/// The socket of `--metrics-port`, on loopback only. Without it the job runs all the same.
+fn listen_for_scrapers(plan: &Plan) -> Option<OwnedFd> {
+    let here = plan.cluster.as_ref().filter(|cluster| cluster.nodes_here > 1);
+    let place = here.map_or(0, |cluster| cluster.own.get());
+    let port = u32::from(plan.request.metrics_port?) + place;
+    let bound = u16::try_from(port)
+        .map_err(io::Error::other)
+        .and_then(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    bound
+        .map_err(|error| {
+            plan.request.talk.warn(format_args!("no metrics on port {port} of this machine: {error}"));
+        })
+        .ok()
+        .map(OwnedFd::from)
 }
 
 /// Takes views out of the list that an outer Spinney already shows to this process; whether there were any.
@@ -267,6 +328,7 @@ struct Attempt<'a> {
     views: &'a [Chosen],
     listener: &'a OwnedFd,
     node_listeners: &'a [OwnedFd],
+    metrics_listener: Option<&'a OwnedFd>,
 }
 
 impl Attempt<'_> {
@@ -278,11 +340,13 @@ impl Attempt<'_> {
             self.start_holder(&theirs).map_err(cannot("start the holder")).map_err(failed(Step::Holder))?;
         drop(theirs);
         let wrapper = rustix::process::getpid();
-        if self.way == WayIn::Fusermount {
-            self.mount_for_all(&ours)?;
+        match self.way {
+            WayIn::Fusermount => self.mount_for_all(&ours)?,
+            WayIn::Direct => self.start(&ours)?,
+            WayIn::MountNamespace | WayIn::UserNamespace => {}
         }
         let inside = || {
-            let entered = if self.way == WayIn::Fusermount { Ok(()) } else { self.go_inside(&ours) };
+            let entered = if self.way.has_namespace() { self.go_inside(&ours) } else { Ok(()) };
             entered.err().unwrap_or_else(|| self.plan.become_command(wrapper))
         };
         let task = Task::fork(&ward.signals, inside)
@@ -312,6 +376,7 @@ impl Attempt<'_> {
             ledger: number(&ledger),
             listener: number(self.listener),
             node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            metrics_listener: self.metrics_listener.map(AsRawFd::as_raw_fd),
             job_key: self.plan.launched.as_ref().map(|launched| number(&launched.job_key)),
             peer: number(founder),
         })
@@ -356,6 +421,11 @@ impl Attempt<'_> {
                 mount_at(Some(n), &view.path, ground.flags)?;
             }
         }
+        self.start(holder)
+    }
+
+    /// Has the service started with what is mounted, if anything.
+    fn start(&self, holder: &Channel) -> Result<(), EnterError> {
         inside::say(holder, &ToHolder::Start { way_in: self.way }, &[])?;
         inside::await_start(holder)?;
         inside::say(holder, &ToHolder::Inside, &[])

@@ -107,6 +107,8 @@ pub struct Request {
     pub local: Option<LocalNodes>,
     /// `--daemon-cpus`.
     pub daemon_cpus: Option<Vec<usize>>,
+    /// `--metrics-port`: that of the first node on this machine, the others follow it.
+    pub metrics_port: Option<u16>,
     /// Set by `spinney up`: COMMAND only says whose environment is shown, to tasks that come later.
     pub keep: Option<Keep>,
     /// What COMMAND's environment has besides what `spinney run` was given.

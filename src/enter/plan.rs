@@ -141,6 +141,12 @@ impl Plan {
         self.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here)
     }
 
+    /// What this node is called among the others.
+    pub fn own_host(&self) -> &str {
+        let node = self.cluster.as_ref().and_then(|cluster| cluster.node(cluster.own));
+        node.map_or("this", |node| &node.host)
+    }
+
     /// Whether this node says what need be said once for all.
     pub fn is_first_node(&self) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| cluster.own.get() == 0)

@@ -110,12 +110,16 @@ impl Tenancy {
                 true
             }
             Ok(Some((message, _))) => {
-                if message == FromHolder::GoDown {
-                    signals::send(self.task.number(), libc::SIGTERM);
+                match message {
+                    FromHolder::GoDown => signals::send(self.task.number(), libc::SIGTERM),
+                    FromHolder::Trouble(trouble) => plan.request.talk.warn(trouble),
+                    _ => {}
                 }
                 self.holder = Some(holder);
                 true
             }
+            // The task has storage itself, and goes on.
+            Ok(None) | Err(_) if self.way == WayIn::Direct => true,
             Ok(None) | Err(_) => {
                 self.holder = self.find_successor(reconnects);
                 self.holder.is_some() || self.stop_everything()
@@ -162,11 +166,11 @@ impl Tenancy {
     fn leave(&mut self, plan: &Plan, end: End) -> io::Result<()> {
         let ended = TaskEnd { rank: plan.job.rank, exit_code: end.exit_code() };
         let message = ToHolder::Leave { ended: (!self.keeps).then_some(ended) };
-        let mut farewell = self.farewell(&message)?;
+        let mut farewell = self.farewell(plan, &message)?;
         if farewell.is_none() {
             // The holder may have died just now; a new one can say it as well.
             self.holder = self.resume();
-            farewell = self.farewell(&message)?;
+            farewell = self.farewell(plan, &message)?;
         }
         let Some(farewell) = farewell else { return Ok(()) };
         let talk = plan.request.talk;
@@ -189,6 +193,7 @@ impl Tenancy {
             }
             match &plan.launched {
                 Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
+                None if self.way == WayIn::Direct => {} // has shown nothing
                 // Once for all nodes, or a large job would end with a line from each.
                 None if !plan.is_first_node() => talk.note(super::summary::line(&summary)),
                 None => talk.sum_up(super::summary::line(&summary)),
@@ -197,7 +202,7 @@ impl Tenancy {
         Ok(())
     }
 
-    fn farewell(&self, message: &ToHolder) -> io::Result<Option<Farewell>> {
+    fn farewell(&self, plan: &Plan, message: &ToHolder) -> io::Result<Option<Farewell>> {
         let Some(holder) = &self.holder else { return Ok(None) };
         let deadline = Instant::now() + FAREWELL_MAX;
         if holder.send(message, &[]).is_err() {
@@ -206,6 +211,7 @@ impl Tenancy {
         while self.ward.linger(holder.as_fd(), deadline)? {
             match holder.receive()? {
                 Some((FromHolder::Farewell(farewell), _)) => return Ok(Some(farewell)),
+                Some((FromHolder::Trouble(trouble), _)) => plan.request.talk.warn(trouble),
                 Some(_) => {}
                 None => return Ok(None),
             }

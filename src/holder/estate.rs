@@ -171,6 +171,8 @@ pub struct Manifest<Fd> {
     /// TCP sockets that other nodes connect to, listening, all on one of `cluster::ports_of`; none without a cluster,
     /// or if all ports were taken.
     pub node_listeners: Vec<Fd>,
+    /// TCP socket on loopback that tells the figures (`daemon::metrics`), listening, if one is wanted.
+    pub metrics_listener: Option<Fd>,
     /// memfd: the key of a cluster on one machine (`cluster::job_key`). Other clusters have theirs elsewhere.
     pub job_key: Option<Fd>,
     /// This process's end of the socket pair between holder and daemon.
@@ -204,6 +206,7 @@ impl Estate {
             ledger: self.ledger.as_raw_fd(),
             listener: self.listener.as_raw_fd(),
             node_listeners: self.node_listeners.iter().map(AsRawFd::as_raw_fd).collect(),
+            metrics_listener: self.metrics_listener.as_ref().map(AsRawFd::as_raw_fd),
             job_key: self.job_key.as_ref().map(AsRawFd::as_raw_fd),
             peer,
         }
@@ -220,6 +223,7 @@ impl Inventory {
         }
         all.extend([self.counters, self.events, self.ledger, self.listener, self.peer]);
         all.extend(&self.node_listeners);
+        all.extend(self.metrics_listener);
         all.extend(self.job_key);
         all
     }
@@ -258,6 +262,7 @@ impl Inventory {
             ledger: own(inventory.ledger),
             listener: own(inventory.listener),
             node_listeners: inventory.node_listeners.into_iter().map(own).collect(),
+            metrics_listener: inventory.metrics_listener.map(own),
             job_key: inventory.job_key.map(own),
             peer: own(inventory.peer),
         };

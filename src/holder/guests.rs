@@ -90,6 +90,15 @@ impl Guests {
         }
     }
 
+    /// Has one wrapper tell the user: of a task that runs, else of one that ends, else the one that keeps the service.
+    pub fn tell_user(&mut self, trouble: String) {
+        let ranks = [Standing::Present, Standing::Leaving, Standing::Keeping];
+        let found = ranks.iter().find_map(|rank| self.0.iter().find(|guest| guest.standing == *rank));
+        if let Some(guest) = found {
+            let _ = guest.channel.send_now(&FromHolder::Trouble(trouble), &[]);
+        }
+    }
+
     /// Hands the answer, which is in `descriptors`, to whoever asked the question with this `ticket`.
     pub fn answer(&mut self, ticket: u64, descriptors: &[BorrowedFd<'_>]) {
         for guest in self.0.iter_mut().filter(|guest| guest.standing == Standing::Asking(ticket)) {

@@ -33,6 +33,8 @@ pub enum ToDaemon {
         /// What.
         wish: Wish,
     },
+    /// No task is left. Only of a node without a mount, whose tasks the kernel does not know.
+    End,
 }
 
 /// What may be asked of a service that runs.
@@ -83,9 +85,11 @@ pub enum FromDaemon {
     },
     /// Nobody keeps the service any more: it ends with the last task, and takes no more.
     GoDown,
+    /// What the user should know: one line with the remedy.
+    Trouble(String),
     /// It cannot serve, and ends.
     Failed(Failed),
-    /// The kernel ended every connection; the daemon is about to leave and must not be restarted.
+    /// The kernel ended every connection, or the last task of a node without any has left; the daemon is about to leave and must not be restarted.
     Ended,
 }
 
@@ -193,6 +197,8 @@ pub enum FromHolder {
     Fading,
     /// Answer to [`ToHolder::Join`]: the service is not what is wanted.
     Elsewhere,
+    /// To one wrapper, which tells the user.
+    Trouble(String),
     /// To the wrapper that keeps the service: let it go.
     GoDown,
     /// Answer to [`ToHolder::Leave`].

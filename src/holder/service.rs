@@ -71,7 +71,7 @@ pub struct Service {
     uncompiled: Option<Uncompiled>,
     /// Whether one was told already.
     told_uncompiled: bool,
-    /// With `fusermount3`: whether the mounts have been taken away again.
+    /// With `fusermount3`: whether the mounts have been taken away again. Without a mount: whether the last task has left.
     unmounted: bool,
     /// The daemon said that the kernel ended every connection.
     ended: bool,
@@ -200,13 +200,14 @@ impl Service {
                 let answer: Vec<_> = answer.iter().map(AsFd::as_fd).collect();
                 self.guests.answer(ticket, &answer);
             }
+            Some((FromDaemon::Trouble(trouble), _)) => self.guests.tell_user(trouble),
             Some((FromDaemon::GoDown, _)) => self.go_down(),
             Some((FromDaemon::Ended, _)) => {
                 self.ended = true;
                 self.guests.tell(Standing::Present, &FromHolder::Ended, Standing::Present);
                 self.guests.tell(Standing::Keeping, &FromHolder::Ended, Standing::Keeping);
             }
-            None if self.ended => return Ok(false),
+            None if self.ended || self.has_no_more_tasks() => return Ok(false),
             None => self.restart_daemon()?,
         }
         Ok(true)
@@ -413,6 +414,7 @@ impl Service {
             // Before the farewell, so that a wrapper that hears it sees the end soon.
             self.namespaces = None;
             self.unmount();
+            self.end_without_mounts();
         }
         self.say_farewell(last.then(|| self.summary().since(&self.before)));
     }
@@ -439,6 +441,21 @@ impl Service {
         self.unmounted = true;
         let settings = &self.estate.settings;
         fusermount::unmount_all(&settings.views, settings.mount_under.as_ref());
+    }
+
+    /// A node without a mount has nothing whose end the kernel would tell.
+    fn end_without_mounts(&mut self) {
+        if self.estate.settings.way_in != WayIn::Direct || self.unmounted {
+            return;
+        }
+        self.unmounted = true; // nobody is let in any more
+        let daemon = self.estate.peer.try_clone().map(Channel::from);
+        // One that is just dying leaves as well.
+        let _ = daemon.and_then(|daemon| daemon.send_now(&ToDaemon::End, &[]));
+    }
+
+    fn has_no_more_tasks(&self) -> bool {
+        self.estate.settings.way_in == WayIn::Direct && self.unmounted
     }
 
     fn welcome_in(&mut self, founder: Channel) {

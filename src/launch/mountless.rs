@@ -197,6 +197,7 @@ fn estate(wanted: &Wanted, view: &View, own: NodeRank) -> io::Result<Estate> {
         // No wrapper looks for such a node.
         listener: File::open("/dev/null")?.into(),
         node_listeners: listeners.into_iter().map(OwnedFd::from).collect(),
+        metrics_listener: None,
         job_key: None,
         // Replaced by the line to the daemon.
         peer: File::open("/dev/null")?.into(),

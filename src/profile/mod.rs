@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod copper;
+pub mod exposition;
 pub mod recorder;
 pub mod recording;
 pub mod report;

@@ -5,6 +5,7 @@
 mod advice;
 mod cell;
 mod charts;
+mod course;
 mod html;
 pub mod sections;
 
@@ -42,7 +43,7 @@ impl Report {
             if !section.about.is_empty() {
                 let _ = write!(text, "\n{}\n", section.about);
             }
-            if !section.rows.is_empty() {
+            if !section.shown_rows().is_empty() {
                 text.push('\n');
                 markdown_table(&mut text, section);
             }
@@ -80,10 +81,10 @@ impl Report {
 fn markdown_table(text: &mut String, section: &Section) {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     text.push_str(&line(section.columns.iter().map(|name| (*name).to_owned()).collect()));
-    let numeric = |column: usize| section.rows.iter().all(|row| row[column].is_number());
+    let numeric = |column: usize| section.shown_rows().iter().all(|row| row[column].is_number());
     let rule = |column| if numeric(column) { "---:" } else { "---" };
     text.push_str(&line((0..section.columns.len()).map(|column| rule(column).to_owned()).collect()));
-    for row in &section.rows {
+    for row in section.shown_rows() {
         // A vertical bar would end the cell.
         text.push_str(&line(
             row.iter().map(|cell| cell.shown().replace('|', "\\|").replace('\n', " ")).collect(),

@@ -10,6 +10,7 @@ pub mod down;
 pub mod refresh;
 pub mod snapshot;
 pub mod status;
+pub mod top;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -85,7 +86,8 @@ pub fn ask(name: &str, wish: &Wish, patience: Duration) -> io::Result<Value> {
 }
 
 fn ask_once(name: &str, wish: &Wish, until: Instant) -> io::Result<Value> {
-    let holder = election::reconnect(name, rustix::process::geteuid().as_raw())?;
+    let patience = until.saturating_duration_since(Instant::now());
+    let holder = election::reconnect_within(name, rustix::process::geteuid().as_raw(), patience)?;
     holder.send(&ToHolder::Ask(wish.clone()), &[])?;
     if !has_come(&holder, until)? {
         return Err(io::ErrorKind::TimedOut.into());

@@ -75,7 +75,7 @@ fn row(service: &Value, tasks: &str, health: &str) -> String {
 }
 
 /// Whom the node asks, and whether it is the one it should ask.
-fn health(tree: &Value) -> String {
+pub(super) fn health(tree: &Value) -> String {
     let Some(shards) = tree["shards"].as_array() else { return "alone".to_owned() };
     let mut words: Vec<String> = Vec::new();
     for shard in shards {

@@ -14,6 +14,10 @@ use super::record::{Import, Line, Process};
 pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
     let (process, asked, imports) = take_apart(text);
     let Some(process) = process else { return Vec::new() };
+    // An interpreter within another program has no file of its own to go by: only rules for everything speak of it.
+    if !filter.executable(process.executable.as_deref().unwrap_or_default()).is_kept {
+        return Vec::new();
+    }
     let is_python = process.implementation != "R";
     let passes = |import: &Import| {
         let own = import.has('s') || import.has('b') || import.has('f');
@@ -71,7 +75,7 @@ fn take_apart(text: &[u8]) -> (Option<Process>, HashSet<String>, Vec<Import>) {
                 asked.extend(names);
             }
             Line::Import(import) => imports.push(import),
-            Line::Run(_) | Line::End(_) => {}
+            Line::Run(_) | Line::Library(_) | Line::End(_) => {}
         }
     }
     (process, asked, imports)
@@ -149,6 +153,27 @@ mod tests {
         let line = r#"["i",2,"numpy","/e/numpy/__init__.py","2.0",10,60,"p","pandas"]"#;
         let kept = imports(&[line, line]);
         assert_eq!((kept.len(), kept[0].own_us), (1, 20));
+    }
+
+    #[test]
+    fn programs_that_path_patterns_leave_out_leave_nothing() {
+        let rules = |rules: &str| Filter::new(crate::track::config_py::read(rules).unwrap()).unwrap();
+        let import = r#"["i",1,"numpy","/e/numpy/__init__.py","2.0",1,1,"p",null]"#;
+        let by = |program: &str| {
+            let text = String::from_utf8(file(&[import])).unwrap();
+            text.replace("\"executable\":null", &format!("\"executable\":{program}")).into_bytes()
+        };
+        let cases = [
+            ("path_patterns = [['PKGS', r'.*/python[0-9.]*']]", "\"/e/bin/python3.11\"", true),
+            ("path_patterns = [['PKGS', r'.*/python[0-9.]*']]", "\"/e/bin/tool\"", false),
+            ("path_patterns = [['SKIP', r'/e/'], ['PKGS', '.*']]", "\"/e/bin/python3.11\"", false),
+            ("path_patterns = [['PKGS', r'.*/python']]", "null", false), // an embedded one has no file to go by
+            ("path_patterns = [['PKGS', r'.*']]", "null", true),
+            ("", "null", true),
+        ];
+        for (list, program, is_kept) in cases {
+            assert_eq!(!process(&by(program), &rules(list)).is_empty(), is_kept, "{list} {program}");
+        }
     }
 
     #[test]

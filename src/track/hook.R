@@ -16,7 +16,7 @@ local({
                       "splines", "stats", "stats4", "tcltk", "tools", "utils")
     escape <- function(text) {
         if (length(text) != 1L || is.na(text)) return("null")
-        text <- enc2utf8(as.character(text))
+        text <- substr(enc2utf8(as.character(text)), 1L, 4096L)
         text <- gsub("([\"\\\\])", "\\\\\\1", text)
         paste0("\"", gsub("[[:cntrl:]]", " ", text), "\"")
     }

@@ -202,6 +202,8 @@ def _escaper():
     def escape(text):
         if text is None:
             return "null"
+        if len(text) > 4096:
+            text = text[:4096]
         if text.isprintable() and '"' not in text and "\\" not in text:
             return '"%s"' % text
         return '"%s"' % text.translate(table)

@@ -4,7 +4,7 @@
 //!
 //! Not here: SQL (`sqlite`).
 
-use super::record::{End, Import, Process, Run};
+use super::record::{End, Import, Library, Process, Run};
 
 /// A file of records, taken apart.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Batch {
     pub end: Option<End>,
     /// Processes with what they imported.
     pub processes: Vec<(Process, Vec<Import>)>,
+    /// Shared objects.
+    pub libraries: Vec<Library>,
 }
 
 /// How much was new.

@@ -13,10 +13,10 @@ python_pkg_patterns = [
   { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"^_" },
   { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r".*\." },
   { 'k_s' : 'KEEP', 'kind' : 'path', 'patt' : r".*/.local/" },
-  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"os" },
-  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"re" },
-  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"sys" },
-  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"subprocess" },
+  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"^os$" },
+  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"^re$" },
+  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"^sys$" },
+  { 'k_s' : 'SKIP', 'kind' : 'name', 'patt' : r"^subprocess$" },
   { 'k_s' : 'KEEP', 'kind' : 'path', 'patt' : r".*" },
 ]
 pkg_patterns = [
@@ -63,11 +63,12 @@ fn the_shipped_list_means_what_it_means_to_xalt() {
         ("a", Some("/x/local/a.py"), true, 12), // but one there must be
         ("a", Some("/x/.local"), true, 12),  // and a slash behind
         ("os", Some("/usr/lib/os.py"), false, 8),
-        ("ossaudiodev", Some("/usr/lib/o.so"), false, 8), // anchored at the start only
+        ("ossaudiodev", Some("/usr/lib/o.so"), true, 12), // the pattern says where the name ends
         ("macos", Some("/e/macos.py"), true, 12),         // not anywhere else
         ("re", Some("/usr/lib/re.py"), false, 9),
-        ("requests", Some("/e/requests/__init__.py"), false, 9), // a trap that XALT's list has
-        ("sysconfig", Some("/usr/lib/sysconfig.py"), false, 10),
+        ("requests", Some("/e/requests/__init__.py"), true, 12),
+        ("sys", Some("/usr/lib/sys.py"), false, 10),
+        ("sysconfig", Some("/usr/lib/sysconfig.py"), true, 12),
         ("subprocess", Some("/usr/lib/subprocess.py"), false, 11),
         ("numpy", Some("/e/numpy/__init__.py"), true, 12),
         ("torch", Some("/e/torch/__init__.py"), true, 12),
@@ -148,15 +149,71 @@ fn package_rules_see_program_name_and_path_and_either_skip_drops() {
     }
 }
 
+/// What sites have: programs to leave alone first, interpreters, then the rest.
+const PROGRAMS: &str = r#"
+path_patterns = [
+  ['SKIP', r'.*\/python3-config'],
+  ['PKGS', r'.*\/python[0-9.]*'],
+  ['PKGS', r'.*\/R$'],
+  ['KEEP', r'^\/opt\/tools\/'],
+  ['SKIP', r'.*\/(ba|da)?sh'],
+  ['SKIP', r'^\/usr\/bin\/python3\.6'],
+]
+"#;
+
 #[test]
-fn executables_are_tracked_that_the_list_names() {
+fn programs_are_tracked_as_the_list_says_by_first_and_by_longest_match() {
+    let lists = |meaning| Lists { meaning, ..config_py::read(PROGRAMS).unwrap() };
+    let first = Filter::new(lists(Meaning::First)).unwrap();
+    let longest = Filter::new(lists(Meaning::Longest)).unwrap();
+    let cases = [
+        // path, packages by the first match, by the longest
+        ("/usr/bin/python3.11", true, true),
+        ("/usr/bin/python", true, true),
+        ("/usr/bin/python3-config", false, false), // listed before
+        ("/usr/bin/python3-dbg", true, true),      // a prefix is enough
+        ("/usr/bin/python3.6", true, true),        // as long: the order decides
+        ("/usr/bin/python3.6m", true, true),       // what follows is not matched
+        ("/opt/python3/bin/tool", true, true),     // a directory of that name, up to the slash
+        ("/home/u/pythonic", true, true),          // no digits needed
+        ("python3", false, false),                 // the pattern has a slash
+        ("/usr/lib/R/bin/exec/R", true, true),
+        ("/usr/bin/Rscript", false, false), // `$`
+        ("/opt/tools/x", false, false),     // KEEP keeps the program, not its packages
+        ("/opt/tools/python3", true, true), // the first that matches; also longer
+        ("/opt/tools/sh", false, false),
+        ("/opt/tools/a/b/sh", false, false),
+        ("/bin/sh", false, false),
+        ("/bin/bash", false, false),
+        ("/usr/bin/ls", false, false), // nothing matches
+        ("", false, false),
+        ("/e/\n/python3", false, false), // `.` is no end of a line
+    ];
+    for (path, by_first, by_longest) in cases {
+        let tracked = [&first, &longest].map(|filter| filter.executable(path).is_kept);
+        assert_eq!(tracked, [by_first, by_longest], "{path:?}");
+    }
     let shipped = filter(SHIPPED);
-    let cases =
-        [("/usr/bin/python3.11", true), ("/opt/R", true), ("/usr/bin/ls", false), ("/usr/bin/Rscript", true)];
-    for (path, is_tracked) in cases {
+    for (path, is_tracked) in [("/usr/bin/python3.11", true), ("/opt/R", true), ("/usr/bin/ls", false)] {
         assert_eq!(shipped.executable(path).is_kept, is_tracked, "{path}");
     }
     assert!(filter("").executable("/usr/bin/ls").is_kept, "without a list, all are");
+    assert!(
+        filter("path_patterns = [['PKGS', '.*']]").executable("").is_kept,
+        "an interpreter without a file"
+    );
+}
+
+#[test]
+fn a_pattern_that_would_explode_elsewhere_takes_time_linear_in_the_text() {
+    let long = "a".repeat(100_000);
+    for pattern in ["(a*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b", "a{1,100}a{1,100}b"] {
+        assert!(one("name", "SKIP", pattern).python(&long, None).is_kept, "{pattern}");
+    }
+    let config = "pkg_patterns = [['SKIP', r'python:path:/(a|aa)*b'], ['SKIP', '.*c']]";
+    let longest =
+        Filter::new(Lists { meaning: Meaning::Longest, ..config_py::read(config).unwrap() }).unwrap();
+    assert!(longest.python("x", Some(&format!("/{}", "a".repeat(4000)))).is_kept);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
 
 use super::coming::{Expected, RidingFiles};
-use super::links::{Asking, Links, Way};
+use super::links::{Asking, Complain, Links, Way};
 use super::shape::{STRIPE_BLOCKS, Shape, Shard};
 use super::upstream::{Event, Upstream};
 use crate::cluster::NodeRank;
@@ -56,6 +56,8 @@ pub struct Joining {
     pub seed: u64,
     /// How long ago the node's service was founded.
     pub age: Duration,
+    /// Is told what keeps this node from another for longer than a start takes, once of each node.
+    pub complain: Complain,
     /// Counts.
     pub recorder: Recorder,
 }
@@ -123,10 +125,21 @@ enum Outcome<T> {
 impl Tree {
     /// Begins to look for the nodes above this one.
     pub fn join(joining: Joining) -> Self {
-        let Joining { shape, own, shared, storage, carrier, runtime, freshness, seed, age, recorder } =
-            joining;
+        let Joining {
+            shape,
+            own,
+            shared,
+            storage,
+            carrier,
+            runtime,
+            freshness,
+            seed,
+            age,
+            complain,
+            recorder,
+        } = joining;
         let upstream = Upstream::new(shape, own, seed, Duration::ZERO, age);
-        let links = Links::start(upstream, carrier, runtime, recorder);
+        let links = Links::start(upstream, carrier, runtime, complain, recorder);
         let known =
             |is_shared: &bool| if *is_shared { OnceCell::new() } else { OnceCell::new_with(Some(false)) };
         let through = shared.iter().map(known).collect();
@@ -144,6 +157,11 @@ impl Tree {
             expected: Expected::default(),
             recorder,
         }))
+    }
+
+    /// Tells now what has kept this node from others, without waiting whether it passes: the job ends.
+    pub fn complain_now(&self) {
+        self.0.links.complain_now();
     }
 
     /// How this node stands in the trees now.

@@ -25,6 +25,13 @@ use crate::wire::{Carrier, ConnectError, Peer};
 /// How often connections are looked at: every 200 ms, a fifth of a heartbeat. Whoever asks in vain says so at once.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long a node may be without an address, or another's port be held by a stranger, before the user is told: 3 s. Name
+/// services fail for a moment when many nodes ask at once, and another job may leave a port to its rightful node.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(3);
+
+/// Tells somebody why a node cannot be asked.
+pub type Complain = Arc<dyn Fn(&ConnectError) + Send + Sync>;
+
 /// Whom to ask now.
 pub(super) enum Way {
     /// This peer.
@@ -51,6 +58,7 @@ impl Asking {
 pub(super) struct Links {
     runtime: Handle,
     carrier: Arc<dyn Carrier>,
+    complain: Complain,
     recorder: Recorder,
     started: Instant,
     state: Mutex<State>,
@@ -66,10 +74,18 @@ struct State {
     connecting: HashMap<NodeRank, AbortHandle>,
     /// Peers that were up once and are not now.
     lost: BTreeSet<NodeRank>,
-    /// Said already that this node is not of this job.
-    strangers: Vec<NodeRank>,
+    /// What keeps this node from another, and since when, until it is connected.
+    troubles: HashMap<NodeRank, Trouble>,
+    /// To be told once the lock is free.
+    untold: Vec<ConnectError>,
     /// Links that are to be dropped once the lock is free.
     given_up: Vec<Link>,
+}
+
+struct Trouble {
+    since: Instant,
+    error: ConnectError,
+    is_told: bool,
 }
 
 struct Link {
@@ -86,6 +102,7 @@ impl Links {
         upstream: Upstream,
         carrier: Arc<dyn Carrier>,
         runtime: Handle,
+        complain: Complain,
         recorder: Recorder,
     ) -> Arc<Self> {
         let state = State {
@@ -93,12 +110,14 @@ impl Links {
             up: HashMap::new(),
             connecting: HashMap::new(),
             lost: BTreeSet::new(),
-            strangers: Vec::new(),
+            troubles: HashMap::new(),
+            untold: Vec::new(),
             given_up: Vec::new(),
         };
         let links = Arc::new(Links {
             runtime,
             carrier,
+            complain,
             recorder,
             started: Instant::now(),
             state: Mutex::new(state),
@@ -169,6 +188,11 @@ impl Links {
         }
     }
 
+    /// Tells of all that is in the way now, however short it has been.
+    pub(super) fn complain_now(self: &Arc<Self>) {
+        self.change(|state, _| state.complain(Duration::ZERO));
+    }
+
     /// Peers that are connected now, and those that were and are given up.
     pub(super) fn peers(&self) -> (Vec<NodeRank>, Vec<NodeRank>) {
         let state = self.lock();
@@ -187,7 +211,9 @@ impl Links {
         let result = change(&mut state, self.started.elapsed());
         self.act(&mut state);
         let given_up = std::mem::take(&mut state.given_up);
+        let untold = std::mem::take(&mut state.untold);
         drop(state);
+        untold.iter().for_each(|error| (self.complain)(error));
         drop(given_up);
         self.moved.send_replace(());
         self.woken.notify_one();
@@ -258,12 +284,17 @@ impl Links {
                     tracing::debug!(%rank, "connected");
                     let link = Link { peer, heard: Instant::now(), given_up: watch::Sender::new(()) };
                     state.lost.remove(&rank);
+                    state.troubles.remove(&rank);
                     state.up.insert(rank, link);
                     state.upstream.on(Event::Connected(rank), now);
                 }
                 Err(error) => {
-                    state.complain(rank, &error);
-                    state.upstream.on(Event::ConnectFailed(rank), now);
+                    let is_refusal =
+                        matches!(error, ConnectError::NotOurs { .. } | ConnectError::OtherVersion { .. });
+                    state.note(rank, error);
+                    state.complain(COMPLAIN_AFTER);
+                    let event = if is_refusal { Event::Refused } else { Event::ConnectFailed };
+                    state.upstream.on(event(rank), now);
                 }
             }
         });
@@ -293,14 +324,24 @@ impl Links {
 }
 
 impl State {
-    /// Says once of each node that it will never be one of this job's.
-    fn complain(&mut self, rank: NodeRank, error: &ConnectError) {
-        match error {
-            ConnectError::Unreachable { .. } => tracing::debug!(%rank, %error, "not connected"),
-            _ if self.strangers.contains(&rank) => {}
-            _ => {
-                tracing::error!(%rank, %error, "a node is not of this job");
-                self.strangers.push(rank);
+    /// Remembers what is in the way to a node, if that is more than that nobody listens there.
+    fn note(&mut self, rank: NodeRank, error: ConnectError) {
+        tracing::debug!(%rank, %error, "not connected");
+        if matches!(error, ConnectError::Unreachable { .. }) {
+            return;
+        }
+        let new = Trouble { since: Instant::now(), error: error.clone(), is_told: false };
+        self.troubles.entry(rank).or_insert(new).error = error;
+    }
+
+    /// Says once of each node what has been in the way to it for so long.
+    fn complain(&mut self, after: Duration) {
+        for trouble in self.troubles.values_mut().filter(|trouble| !trouble.is_told) {
+            // Who has proven to be of this job does not change its version.
+            let is_final = matches!(trouble.error, ConnectError::OtherVersion { .. });
+            if is_final || trouble.since.elapsed() >= after {
+                trouble.is_told = true;
+                self.untold.push(trouble.error.clone());
             }
         }
     }

@@ -16,6 +16,7 @@ mod shape;
 mod upstream;
 
 pub use asking::{Joining, ShardState, Tree, TreeState};
+pub use links::Complain;
 pub use shape::{FAN_OUT, FAN_OUT_MAX, NODES_MAX, SHARDS, SHARDS_MAX, STRIPE_BLOCKS, Shape, Shard};
 pub use upstream::{
     Action, CORRUPT_AVOIDED, Event, GRACE_LOST, GRACE_UNHEARD, PEER_SILENCE_MAX, PROBATION, Route, SETTLING,

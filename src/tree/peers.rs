@@ -36,6 +36,8 @@ struct Peer {
     missing_since: Option<Duration>,
     /// How often it sent wrong bytes.
     corruptions: u32,
+    /// It was there when last tried, and would not have this node.
+    refuses: bool,
     /// It was silent while connected: being connected again is not enough to be trusted.
     suspect: bool,
     /// Not before this.
@@ -85,6 +87,7 @@ impl Peers {
                     link: Link::Down,
                     missing_since: None,
                     corruptions: 0,
+                    refuses: false,
                     suspect: false,
                     next_try: first,
                     wanted: false,
@@ -105,6 +108,7 @@ impl Peers {
             return false;
         };
         peer.link = Link::Up { since: now, heard: now };
+        peer.refuses = false;
         if !peer.suspect {
             peer.missing_since = None;
         }
@@ -130,7 +134,22 @@ impl Peers {
         if was != Link::Down {
             self.fail(at, now);
         }
+        self.peers[at].refuses = false;
         matches!(was, Link::Up { .. })
+    }
+
+    /// A try met somebody who will not have this node. Returns whether that is new.
+    pub fn refused(&mut self, rank: NodeRank, now: Duration) -> bool {
+        let refused_before = self.get(rank).is_none_or(|peer| peer.refuses);
+        self.down(rank, now);
+        let Some(peer) = self.get_mut(rank) else { return false };
+        peer.refuses = true;
+        !refused_before
+    }
+
+    /// Whether each of these was there when last tried, and would not have this node. Of none, that is so.
+    pub fn all_refuse(&self, ranks: &[NodeRank]) -> bool {
+        ranks.iter().all(|rank| self.get(*rank).is_some_and(|peer| peer.refuses))
     }
 
     /// It sent wrong bytes: not tried for a while, each time longer.

@@ -85,8 +85,10 @@ pub enum Route {
 pub enum Event {
     /// The connection that [`Action::Connect`] asked for stands, authenticated. Not for one that was given up since.
     Connected(NodeRank),
-    /// It could not be made, for whatever reason.
+    /// It could not be made: perhaps nobody is there yet.
     ConnectFailed(NodeRank),
+    /// It could not be made, since somebody is there who will not have this node: it has another key, or version.
+    Refused(NodeRank),
     /// Bytes came from this peer, heartbeats included. `now` is when they came; it may lie in the past.
     Heard(NodeRank),
     /// The connection has ended.
@@ -176,6 +178,7 @@ impl Upstream {
         let changed = match event {
             Event::Connected(rank) => self.connected(rank, now),
             Event::ConnectFailed(rank) | Event::Lost(rank) => self.peers.down(rank, now),
+            Event::Refused(rank) => self.peers.refused(rank, now),
             Event::Heard(rank) => {
                 if !self.peers.heard(rank, now) {
                     return;
@@ -260,7 +263,9 @@ impl Way {
         }
         let since = *self.orphan_since.get_or_insert(now);
         if self.stage == 0 {
-            let until = since + if self.heard { GRACE_LOST } else { self.grace_unheard };
+            // Who is there and refuses need not be waited for.
+            let is_sure = self.heard || peers.all_refuse(&self.ancestors);
+            let until = since + if is_sure { GRACE_LOST } else { self.grace_unheard };
             if now < until {
                 *due = until.min(*due);
                 return None;
@@ -314,7 +319,7 @@ impl Way {
                 peers.want(*candidate, now + apart * number as u32, PAUSE);
             }
             let until = self.stage_since + SETTLING;
-            if !candidates.is_empty() && now < until {
+            if now < until && !peers.all_refuse(&candidates) {
                 *due = until.min(*due);
                 return None;
             }

@@ -45,8 +45,8 @@ use crate::cluster::NodeRank;
 use crate::file::{Block, SmallFile};
 use crate::profile::recorder::{Counter, Recorder};
 
-/// Where a node may listen, in the order in which to try.
-pub type Addresses = Box<dyn Fn(NodeRank) -> Vec<SocketAddr> + Send + Sync>;
+/// Where a node may listen, in the order in which to try; an error if nobody knows. It is called on a thread of the wire.
+pub type Addresses = Box<dyn Fn(NodeRank) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -134,7 +134,9 @@ impl Caller {
     async fn connect(self: Arc<Self>, to: NodeRank) -> Result<Arc<dyn Peer>, ConnectError> {
         let mut cause = "it has no address".to_owned();
         let mut worst = None;
-        let mut addresses = (self.addresses)(to).into_iter();
+        let known = (self.addresses)(to);
+        let known = known.map_err(|error| ConnectError::Unknown { rank: to, cause: error.to_string() })?;
+        let mut addresses = known.into_iter();
         // What is still under way ends with it.
         let mut attempts = JoinSet::new();
         loop {

@@ -153,6 +153,14 @@ pub enum ConnectError {
         /// What the last attempt met.
         cause: String,
     },
+    /// Nobody knows an address of it (yet).
+    #[error("node {rank} has no address: {cause}")]
+    Unknown {
+        /// The node.
+        rank: NodeRank,
+        /// What the name service said.
+        cause: String,
+    },
     /// Somebody listens but does not prove that it knows the key for this job and these views.
     #[error("node {rank} has another key, job, list of views or `--freshness`")]
     NotOurs {

@@ -184,7 +184,7 @@ impl Scene {
             &self.runtime,
             identity,
             NodeRank::new(3),
-            Box::new(move |_| vec![address]),
+            Box::new(move |_| Ok(vec![address])),
             self.recorder,
         )
     }

@@ -1,9 +1,11 @@
 //! The program from outside, as a user sees it: one test binary, so that the package is linked once.
 
 mod actor;
+mod browser;
 mod cli;
 mod cluster;
 mod collected;
+mod collector;
 mod env_check;
 mod env_classify;
 mod env_coverage;
@@ -12,7 +14,9 @@ mod freshness;
 mod gathering;
 mod hosts;
 mod imports;
+mod install;
 mod kept;
+mod metrics;
 mod mountless;
 mod named_hosts;
 #[path = "../network/mod.rs"]
@@ -20,6 +24,7 @@ mod network;
 mod node_faults;
 mod nodes;
 mod observer;
+mod page;
 mod processes;
 mod profile;
 mod refresh;
@@ -32,5 +37,9 @@ mod slurm;
 mod stand_in;
 mod status;
 mod terminal;
+mod top;
+mod track_hook;
+mod track_nodes;
 mod track_python;
 mod track_r;
+mod track_send;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::scene::{Scene, eventually, scenes};
 
 /// An interactive shell on a terminal of its own, and what is seen on the screen.
-struct Terminal {
+pub struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
     shell: Child,
@@ -19,7 +19,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(scene: &Scene) -> Self {
+    pub fn open(scene: &Scene) -> Self {
         let (ours, theirs) = pseudo_terminal();
         let mut command = scene.native("bash");
         command.args(["--norc", "--noprofile", "-i"]).env("PS1", "$ ").env("TERM", "dumb");
@@ -51,12 +51,12 @@ impl Terminal {
         terminal
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub fn type_in(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until `words` appear after what was seen before; returns what came before them.
-    fn expect(&mut self, words: &str) -> String {
+    pub fn expect(&mut self, words: &str) -> String {
         let (screen, seen) = (self.screen.clone(), self.seen);
         let mut found = None;
         let began = std::time::Instant::now();
@@ -71,7 +71,7 @@ impl Terminal {
         before
     }
 
-    fn leave(mut self) {
+    pub fn leave(mut self) {
         self.type_in("exit\n");
         eventually("the shell's end", || self.shell.try_wait().unwrap().is_some());
     }
@@ -212,7 +212,7 @@ fn the_death_of_the_terminal_ends_the_command() {
     }
 }
 
-fn pseudo_terminal() -> (File, OwnedFd) {
+pub fn pseudo_terminal() -> (File, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
     // SAFETY: two places to write descriptors to, which nobody else owns afterwards.
     unsafe {

@@ -8,13 +8,13 @@ use std::process::{Command, Output};
 use crate::scene::{Scene, output, scenes, text};
 
 /// The system's, which an ordinary user can execute too.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Versions that pyenv may have besides.
 const VERSIONS: std::ops::RangeInclusive<u32> = 8..=14;
 
 /// Every Python that is here and new enough.
-fn pythons() -> Vec<PathBuf> {
+pub fn pythons() -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from(PYTHON)];
     let place = std::env::var_os("PYENV_ROOT").map_or_else(|| PathBuf::from("/nowhere"), PathBuf::from);
     for entry in fs::read_dir(place.join("versions")).into_iter().flatten().flatten() {
@@ -28,12 +28,12 @@ fn pythons() -> Vec<PathBuf> {
 }
 
 /// Whoever runs the tests: other versions may lie in their home.
-fn own_scene() -> Scene {
+pub fn own_scene() -> Scene {
     scenes().swap_remove(0)
 }
 
 /// Packages to import: `first`, which imports `second`; `space`, a namespace package; both with a version.
-fn furnish(scene: &Scene) -> PathBuf {
+pub fn furnish(scene: &Scene) -> PathBuf {
     let site = scene.home.join("lib/site-packages");
     for (name, source) in [("first", "import second\n"), ("second", "__version__ = 'wrong'\n")] {
         fs::create_dir_all(site.join(name)).unwrap();
@@ -50,7 +50,7 @@ fn furnish(scene: &Scene) -> PathBuf {
 }
 
 /// `python FLAGS -c SOURCE`, tracked.
-fn tracked(scene: &Scene, python: &Path, flags: &[&str], source: &str) -> Command {
+pub fn tracked(scene: &Scene, python: &Path, flags: &[&str], source: &str) -> Command {
     let records = scene.home.join("records");
     let mut command =
         scene.spinney(&["run", "-q", "--way", "direct", "--track", records.to_str().unwrap(), "--"]);
@@ -60,7 +60,7 @@ fn tracked(scene: &Scene, python: &Path, flags: &[&str], source: &str) -> Comman
 }
 
 /// All lines that the runs so far have left; takes them away.
-fn records(scene: &Scene) -> Vec<serde_json::Value> {
+pub fn records(scene: &Scene) -> Vec<serde_json::Value> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(scene.home.join("records")).unwrap().flatten() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -72,7 +72,7 @@ fn records(scene: &Scene) -> Vec<serde_json::Value> {
 }
 
 /// Names of what was imported, with versions and flags, sorted.
-fn imported(lines: &[serde_json::Value]) -> Vec<String> {
+pub fn imported(lines: &[serde_json::Value]) -> Vec<String> {
     let imports = lines.iter().filter(|line| line[0] == "i");
     let shown = |line: &serde_json::Value| {
         let version = line[4].as_str().unwrap_or("-").to_owned();
@@ -83,7 +83,7 @@ fn imported(lines: &[serde_json::Value]) -> Vec<String> {
     names
 }
 
-fn succeeded(output: &Output) -> String {
+pub fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
 }
@@ -165,15 +165,16 @@ fn multiprocessing_spawn_works_and_is_recorded() {
         if __name__ == '__main__':\n with multiprocessing.get_context('spawn').Pool(2) as pool:\n  \
         print(sum(pool.map(work, range(8))))\n";
     fs::write(&script, source).unwrap();
-    let mut command = tracked(&scene, Path::new(PYTHON), &[], "");
-    let mut again = scene.native(command.get_program());
-    again
-        .args(command.get_args().take(8))
-        .arg(&script)
-        .env("PYTHONPATH", scene.home.join("lib/site-packages"));
-    command = again;
-    assert_eq!(succeeded(&output(&mut command)), "28\n");
-    assert!(imported(&records(&scene)).iter().any(|name| name.starts_with("second")));
+    for python in pythons() {
+        let command = tracked(&scene, &python, &[], "");
+        let mut again = scene.native(command.get_program());
+        // All but `-c` and its source.
+        again.args(command.get_args().take(command.get_args().len() - 2)).arg(&script);
+        again.env("PYTHONPATH", scene.home.join("lib/site-packages"));
+        assert_eq!(succeeded(&output(&mut again)), "28\n", "{}", python.display());
+        let names = imported(&records(&scene));
+        assert!(names.iter().any(|name| name.starts_with("second")), "{}: {names:?}", python.display());
+    }
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn an_isolated_python_is_left_alone() {
     for flags in [["-I"], ["-S"], ["-E"]] {
         let output = output(&mut tracked(&scene, Path::new(PYTHON), &flags, "import json"));
         assert_eq!(succeeded(&output) + &text(&output.stderr), "", "{flags:?}");
-        assert!(records(&scene).is_empty(), "{flags:?}");
+        assert!(imported(&records(&scene)).is_empty(), "{flags:?}");
     }
 }
 
@@ -196,7 +197,7 @@ fn another_sitecustomize_is_loaded_and_may_fail_as_before() {
     for python in pythons() {
         let shown = succeeded(&output(&mut tracked(&scene, &python, &[], source)));
         assert_eq!(shown.trim(), site.join("sitecustomize.py").to_str().unwrap());
-        assert!(!records(&scene).is_empty());
+        assert!(!imported(&records(&scene)).is_empty());
     }
     fs::write(site.join("sitecustomize.py"), "1/0").unwrap();
     let output = output(&mut tracked(&scene, Path::new(PYTHON), &[], "print('on')"));

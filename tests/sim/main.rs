@@ -61,7 +61,7 @@ fn run_many(first: u64, runs: u64, n_nodes: impl Fn(u64) -> u32, troubles: &[Tro
     eprintln!("{runs} runs, {events} events, {:.1} s", began.elapsed().as_secs_f64());
 }
 
-const ALL: [Trouble; 10] = [
+const ALL: [Trouble; 11] = [
     Trouble::None,
     Trouble::SlowStorage,
     Trouble::LateStarters,
@@ -71,6 +71,7 @@ const ALL: [Trouble; 10] = [
     Trouble::Partition,
     Trouble::Silence,
     Trouble::Corruption,
+    Trouble::Strangers,
     Trouble::All,
 ];
 

@@ -34,6 +34,8 @@ pub enum Trouble {
     Silence,
     /// A few nodes, a root among them, send wrong bytes.
     Corruption,
+    /// Some nodes have another key or version than the rest, a root among them or not.
+    Strangers,
     /// Some of each.
     All,
 }
@@ -57,6 +59,8 @@ pub struct Scenario {
     pub faults: Vec<(Micros, Fault)>,
     /// By rank.
     pub corrupts: Vec<bool>,
+    /// By rank: those with different ones do not let each other in.
+    pub keys: Vec<u8>,
     /// After this, nothing more goes wrong.
     pub calm_from: Micros,
     /// What storage needs for the thing of this number.
@@ -85,6 +89,7 @@ impl Scenario {
             faults: Vec::new(),
             calm_from: 0,
             corrupts: vec![false; n_nodes as usize],
+            keys: vec![0; n_nodes as usize],
             storage_micros: (0..things).map(|_| random.between(100, 5 * MILLI)).collect(),
         };
         scenario.add(trouble, &mut random);
@@ -140,6 +145,10 @@ impl Scenario {
                 let shard =
                     self.shape.shards().nth(random.below(self.shape.shards().count() as u64) as usize);
                 self.corrupts[self.shape.root(shard.unwrap()).get() as usize] = true;
+            }
+            Trouble::Strangers => {
+                let one_in = random.between(2, 9);
+                self.keys = (0..n_nodes).map(|_| u8::from(random.one_in(one_in))).collect();
             }
             Trouble::All => {
                 for part in [Trouble::LateStarters, Trouble::Deaths, Trouble::Restarts, Trouble::Partition] {

@@ -214,7 +214,10 @@ impl<'a> World<'a> {
                 self.tell(node, Event::Connected(NodeRank::new(peer)));
             }
             What::Refused { node, life, peer, connection } if self.tries(node, life, peer, connection) => {
-                self.tell(node, Event::ConnectFailed(NodeRank::new(peer)));
+                let is_there = self.nodes[peer as usize].upstream.is_some();
+                let event =
+                    if is_there && self.strange(node, peer) { Event::Refused } else { Event::ConnectFailed };
+                self.tell(node, event(NodeRank::new(peer)));
             }
             What::Ask { from, to, connection, thing } => self.asked(from, to, connection, thing),
             What::Reply { to, from, connection, thing, right } => {
@@ -305,14 +308,19 @@ impl<'a> World<'a> {
         if !answers || far.hangs_until > self.now || self.cut(from, to).is_some() {
             return;
         }
+        let strange = self.strange(from, to);
         let far = &mut self.nodes[to as usize];
-        if far.upstream.is_none() {
+        if far.upstream.is_none() || strange {
             let at = self.now + self.latency() * 2;
             return self.at(at, What::Refused { node: from, life, peer: to, connection });
         }
         far.down.push((from, connection));
         let at = self.now + self.latency() * 4;
         self.at(at, What::Connected { node: from, life, peer: to, connection });
+    }
+
+    fn strange(&self, one: u32, other: u32) -> bool {
+        self.scenario.keys[one as usize] != self.scenario.keys[other as usize]
     }
 
     /// A child asks.

@@ -157,6 +157,14 @@ impl Events {
         self.rows().as_ref().map(Rows::read).unwrap_or_default()
     }
 
+    /// The rows that tasks waited for longest, all calls added up; `count` at most.
+    ///
+    /// # Cost
+    /// One look at each row under the lock: some milliseconds where there are 500,000.
+    pub fn slowest(&self, count: usize) -> Vec<RowRead> {
+        self.rows().as_ref().map(|rows| rows.slowest(count)).unwrap_or_default()
+    }
+
     /// The tasks seen so far.
     pub fn tasks(&self) -> Vec<TaskRead> {
         self.tasks.lock().unwrap_or_else(|e| e.into_inner()).read()

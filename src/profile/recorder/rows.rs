@@ -135,6 +135,18 @@ impl Rows {
         (0..self.used).filter_map(|row| self.read_row(row)).collect()
     }
 
+    /// Those with the most nanoseconds, from the top; `count` at most. Only these are copied.
+    pub(super) fn slowest(&self, count: usize) -> Vec<RowRead> {
+        let mut best: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+        for row in 0..self.used {
+            best.push(Reverse((self.word(row, NANOSECONDS), row)));
+            if best.len() > count {
+                best.pop();
+            }
+        }
+        best.into_sorted_vec().into_iter().filter_map(|Reverse((_, row))| self.read_row(row)).collect()
+    }
+
     fn read_row(&self, row: usize) -> Option<RowRead> {
         let what = self.word(row, WHAT);
         let part = |shift: u32| (what >> shift & 0xff) as usize;
@@ -324,6 +336,18 @@ mod tests {
         assert_eq!(read, [(b"a".to_vec(), 2, 4), (b"b".to_vec(), 1, 2)]);
         let mut rows = table(Kept { rows: 9, text_bytes: 4, replaces: false });
         assert!(!rows.note(&event(b"longer"), 1), "no room for the text");
+    }
+
+    #[test]
+    fn the_slowest_are_those_that_took_longest_in_all() {
+        let mut rows = table(Kept { rows: 9, text_bytes: 64, replaces: false });
+        for (path, took) in [(b"a", 5), (b"b", 9), (b"c", 1), (b"a", 5), (b"d", 2)] {
+            assert!(rows.note(&event(path), took));
+        }
+        let slowest: Vec<_> =
+            rows.slowest(3).into_iter().map(|row| (row.relative, row.nanoseconds)).collect();
+        assert_eq!(slowest, [(b"a".to_vec(), 10), (b"b".to_vec(), 9), (b"d".to_vec(), 2)]);
+        assert_eq!(rows.slowest(0), []);
     }
 
     #[test]

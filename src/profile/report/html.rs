@@ -14,12 +14,13 @@ h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2rem;
 nav{display:flex;flex-wrap:wrap;gap:.2rem .8rem}nav a{white-space:nowrap}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem .2rem 0;text-align:left;vertical-align:top}th{border-bottom:1px solid #8888}
-td.n,th.n{text-align:right;white-space:nowrap}td.path{overflow-wrap:anywhere;min-width:14rem}
+td.n,th.n{text-align:right;white-space:nowrap}td.t{white-space:nowrap}td.path{overflow-wrap:anywhere;min-width:16rem}
 tr:nth-child(even) td{background:#8881}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid}
 th[aria-sort=ascending] button::after{content:' \\2191'}th[aria-sort=descending] button::after{content:' \\2193'}
-svg{width:100%;max-width:45rem;height:auto;background:#fff;color:#000}svg text{font:12px system-ui,sans-serif;fill:#000}
-svg .bar{fill:#777}svg .axis{stroke:#000}svg .key{stroke:#000;stroke-width:.5}
+figure{margin:.5rem 0;max-width:45rem}
+svg{display:block;width:100%;min-width:36rem;height:auto;background:#fff;color:#000}svg text{font:12px system-ui,sans-serif;fill:#000}
+svg .bar{fill:#777}svg .axis{stroke:#000}svg .grid{stroke:#000;stroke-width:.3;stroke-dasharray:2 3}svg .key{stroke:#000;stroke-width:.5}
 @media print{th button::after{content:''}nav{display:none}}";
 
 /// Makes the headings of tables sort; without it they are just headings.
@@ -30,8 +31,11 @@ const column=[...head.parentNode.children].indexOf(head);const down=head.getAttr
 for(const other of table.querySelectorAll('th'))other.removeAttribute('aria-sort');
 head.setAttribute('aria-sort',down?'descending':'ascending');
 const value=row=>row.children[column].dataset.v;const rows=[...table.tBodies[0].rows];
-rows.sort((a,b)=>{const x=value(a),y=value(b);const d=head.classList.contains('n')?x-y:x.localeCompare(y);return down?-d:d});
+rows.sort((a,b)=>{const x=value(a),y=value(b);const d=head.classList.contains('n')?x-y:x.localeCompare(y,undefined,{numeric:true});return down?-d:d});
 table.tBodies[0].append(...rows)}}";
+
+/// Letters of a cell from which on it is broken into lines: 40, a name of most things but paths.
+const LONG: usize = 40;
 
 /// The page.
 pub(super) fn page(report: &Report) -> String {
@@ -57,22 +61,25 @@ pub(super) fn page(report: &Report) -> String {
 }
 
 fn part(section: &Section) -> maud::Markup {
+    let rows = section.shown_rows();
     let numeric: Vec<bool> =
-        (0..section.columns.len()).map(|n| section.rows.iter().all(|row| row[n].is_number())).collect();
-    let class = |n: usize| if numeric[n] { "n" } else { "path" };
-    // The course of a long run has thousands of rows; the picture and the CSV have them.
-    let is_long = section.rows.len() > 200;
+        (0..section.columns.len()).map(|n| rows.iter().all(|row| row[n].is_number())).collect();
+    let is_long = |n: usize| rows.iter().any(|row| row[n].shown().chars().count() > LONG);
+    let class = |n: usize| match (numeric[n], is_long(n)) {
+        (true, _) => "n",
+        (_, true) => "path",
+        _ => "t",
+    };
     html! {
         section id=(section.name) {
             h2 { (section.title) }
             @if !section.about.is_empty() { p { (section.about.replace('`', "")) } }
-            @if let Some(chart) = &section.chart { (chart.svg(section.title)) }
-            @if !section.rows.is_empty() && !is_long {
-                @if section.chart.is_some() && section.rows.len() > 12 {
+            @for chart in &section.charts { figure .wide { (chart.svg(section.title)) } }
+            @if !rows.is_empty() {
+                @if !section.charts.is_empty() && rows.len() > 12 {
                     details { summary { "As a table" } (table(section, class)) }
                 } @else { (table(section, class)) }
             }
-            @if is_long { p { (section.rows.len()) " rows: see " (section.name) ".csv" } }
         }
     }
 }
@@ -84,7 +91,7 @@ fn table(section: &Section, class: impl Fn(usize) -> &'static str) -> maud::Mark
             table {
                 thead { tr { @for (n, name) in section.columns.iter().enumerate() { th class=(class(n)) { (name) } } } }
                 tbody {
-                    @for row in &section.rows {
+                    @for row in section.shown_rows() {
                         tr { @for (n, cell) in row.iter().enumerate() {
                             td class=(class(n)) data-v=(plain(cell)) { (cell.shown()) }
                         } }

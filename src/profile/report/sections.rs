@@ -5,12 +5,16 @@
 use std::collections::BTreeMap;
 
 use super::charts::Chart;
-use super::{Cell, Report, advice};
+use super::{Cell, Report, advice, course};
 use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
 use crate::profile::totals::{Sum, Totals, What, quantile};
 
 /// Rows of a table of paths: 30.
 const PATHS_SHOWN: usize = 30;
+
+/// Steps of the course of a run in a table for people, and in a picture.
+const COURSE_SHOWN: usize = 24;
+const COURSE_DRAWN: usize = 240;
 
 /// Rows of a table of nodes, tasks or programs: 50, those with the most waiting.
 const ROWS_SHOWN: usize = 50;
@@ -28,15 +32,24 @@ pub struct Section {
     pub columns: Vec<&'static str>,
     /// The rows; none: the text says it all.
     pub rows: Vec<Vec<Cell>>,
-    /// The same as a picture.
-    pub chart: Option<Chart>,
+    /// The same in fewer rows, for people, where there are too many.
+    pub brief: Vec<Vec<Cell>>,
+    /// The same as pictures.
+    pub charts: Vec<Chart>,
 }
 
 impl Section {
     /// Without rows as yet.
     pub fn table(name: &'static str, title: &'static str, about: &str, columns: &[&'static str]) -> Self {
         let (about, columns) = (about.to_owned(), columns.to_vec());
-        Section { name, title, about, columns, rows: Vec::new(), chart: None }
+        Section { name, title, about, columns, rows: Vec::new(), brief: Vec::new(), charts: Vec::new() }
+    }
+}
+
+impl Section {
+    /// The rows for people.
+    pub(super) fn shown_rows(&self) -> &[Vec<Cell>] {
+        if self.brief.is_empty() { &self.rows } else { &self.brief }
     }
 }
 
@@ -155,7 +168,8 @@ fn operations(totals: &Totals) -> Section {
         section.rows.push(row);
     }
     section.rows.sort_by_key(|row| std::cmp::Reverse(number(&row[7])));
-    section.chart = Chart::bars(&section.rows, 0, 1);
+    section.charts.extend(Chart::bars(&section.rows, 0, 1, "calls"));
+    section.charts.extend(Chart::bars(&section.rows, 0, 7, "waited, added up"));
     section
 }
 
@@ -184,7 +198,8 @@ fn sources(totals: &Totals) -> Section {
             ]);
         }
     }
-    section.chart = Chart::bars(&section.rows, 0, 1);
+    section.charts.extend(Chart::bars(&section.rows, 0, 1, "answers"));
+    section.charts.extend(Chart::bars(&section.rows, 0, 5, "waited, added up"));
     section
 }
 
@@ -205,23 +220,31 @@ fn latencies(totals: &Totals) -> Section {
         row.extend(counts.map(Cell::Count));
         section.rows.push(row);
     }
-    section.chart = Chart::stacks(&section.rows, &["cache", "parent", "root", "storage"]);
+    section.charts = Chart::by_source(&section.rows);
     section
 }
 
 fn course(totals: &Totals) -> Section {
-    let about = "Answers since recording began on each node, all nodes together: 10 ms at a time for the first 10 s, then \
-                 1 s, then 60 s. `waiting` is how many tasks waited for an answer on average.";
+    let about = "Answers since recording began on each node, all nodes together. `waiting` is how many tasks waited for an \
+                 answer on average. The CSV has 10 ms at a time for the first 10 s, then 1 s, then 60 s.";
     let columns = ["from", "until", "cache", "parent", "root", "storage", "waiting"];
     let mut section = Section::table("course", "Course of the start", about, &columns);
-    for ((from, until), (answers, waited)) in &totals.times {
+    let row = |from: u64, until: u64, answers: &[u64], waited: u64| {
         let mut row = vec![Cell::Time(from * 1000), Cell::Time(until * 1000)];
-        row.extend(answers.map(Cell::Count));
-        let tasks = *waited as f64 / ((until - from) * 1000) as f64;
+        row.extend(answers.iter().map(|count| Cell::Count(*count)));
+        let tasks = waited as f64 / ((until - from) * 1000) as f64;
         row.push(Cell::Text(format!("{tasks:.1}")));
-        section.rows.push(row);
+        row
+    };
+    for ((from, until), (answers, waited)) in &totals.times {
+        section.rows.push(row(*from, *until, answers, *waited));
     }
-    section.chart = Chart::course(totals);
+    if section.rows.len() > COURSE_SHOWN {
+        let steps = course::steps(totals, COURSE_SHOWN);
+        let brief = steps.iter().map(|step| row(step.from_us, step.until_us, &step.answers, step.waited_ns));
+        section.brief = brief.collect();
+    }
+    section.charts = Chart::course(&course::steps(totals, COURSE_DRAWN));
     section
 }
 
@@ -309,6 +332,7 @@ fn nodes(totals: &Totals) -> Section {
     let about = spread(totals);
     let columns = ["run", "node", "host", "answers", "from storage", "bytes", "waited"];
     let mut section = Section::table("nodes", "Nodes", &about, &columns);
+    section.charts = Chart::spread(totals);
     let mut all: Vec<_> = totals.nodes.iter().collect();
     all.sort_by_key(|(_, node)| std::cmp::Reverse(node.by.values().map(|sum| sum.nanoseconds).sum::<u64>()));
     for ((run, rank), node) in all.into_iter().take(ROWS_SHOWN) {

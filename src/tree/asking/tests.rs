@@ -112,6 +112,7 @@ impl Chain {
             runtime: runtime.handle(),
             seed: 1,
             age: Duration::ZERO,
+            complain: Arc::new(|_| ()),
             recorder,
         });
         Chain { tree, own, above, carrier, recorder, _runtime: runtime }

@@ -12,13 +12,15 @@ struct Node {
     upstream: Upstream,
     now: Duration,
     connecting: Vec<u32>,
+    /// Places of nodes that are there and will not have this one.
+    refusing: Vec<u32>,
 }
 
 impl Node {
     fn new(n_nodes: u32, place: u32) -> Self {
         let shape = Shape::chosen(n_nodes, Some(1), Some(4));
         let upstream = Upstream::new(shape, shape.at(SHARD(), place), 7, Duration::ZERO, Duration::ZERO);
-        Node { shape, upstream, now: Duration::ZERO, connecting: Vec::new() }
+        Node { shape, upstream, now: Duration::ZERO, connecting: Vec::new(), refusing: Vec::new() }
     }
 
     fn on(&mut self, event: fn(NodeRank) -> Event, place: u32) {
@@ -33,7 +35,11 @@ impl Node {
                 let Action::Connect(rank) = action else { continue };
                 let place = self.shape.place(SHARD(), rank);
                 self.connecting.push(place);
-                let event = if alive.contains(&place) { Event::Connected } else { Event::ConnectFailed };
+                let event = match () {
+                    () if alive.contains(&place) => Event::Connected,
+                    () if self.refusing.contains(&place) => Event::Refused,
+                    () => Event::ConnectFailed,
+                };
                 self.upstream.on(event(rank), self.now);
             }
             if self.upstream.due() > end {
@@ -95,6 +101,26 @@ fn nobody_stands_in_for_a_root_within_the_grace() {
     assert!(first.asks_storage(), "place 1 has nobody below it to look for");
     first.run(6_000, &[0]);
     assert_eq!(first.asks(), Some(0), "the root is preferred once it is there");
+}
+
+#[test]
+fn a_node_that_all_refuse_waits_for_none_of_them() {
+    let mut node = Node::new(1_000, 100); // its ancestors: 24, 5, 1, 0
+    node.refusing = (0..1_000).filter(|place| *place != 5).collect();
+    node.run(9_900, &[]);
+    assert!(!node.asks_storage(), "one above it may still come");
+    node.run(1_000, &[5]);
+    assert_eq!(node.asks(), Some(5));
+
+    let mut node = Node::new(1_000, 100);
+    node.refusing = (0..1_000).collect();
+    node.run(8_000, &[]);
+    assert!(node.asks_storage(), "whoever is there has refused it");
+
+    let mut node = Node::new(1_000, 100);
+    node.refusing = (0..1_000).filter(|place| *place != 17).collect(); // one that stands in has its version
+    node.run(8_000, &[17]);
+    assert_eq!(node.asks(), Some(17));
 }
 
 #[test]
@@ -206,7 +232,7 @@ proptest! {
     #[test]
     fn whoever_is_asked_has_a_lower_place(
         n_nodes in 1u32..5_000, shards in 1u16..=32, fan_out in 1u16..9, rank: u32, seed: u64,
-        events in proptest::collection::vec((0usize..6, 0usize..40, 0u64..4_000), 0..60),
+        events in proptest::collection::vec((0usize..7, 0usize..40, 0u64..4_000), 0..60),
     ) {
         let shape = Shape::chosen(n_nodes, Some(shards), Some(fan_out));
         let own = NodeRank::new(rank % n_nodes);
@@ -218,7 +244,14 @@ proptest! {
                 _ => None,
             }));
             now += Duration::from_millis(millis);
-            let makers = [Event::Connected, Event::ConnectFailed, Event::Heard, Event::Lost, Event::Corrupt];
+            let makers = [
+                Event::Connected,
+                Event::ConnectFailed,
+                Event::Refused,
+                Event::Heard,
+                Event::Lost,
+                Event::Corrupt,
+            ];
             let event = match (makers.get(kind), known.len()) {
                 (Some(make), 1..) => make(known[known.len() - 1 - who % known.len()]),
                 _ => Event::Tick,

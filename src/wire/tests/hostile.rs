@@ -186,7 +186,7 @@ fn well_begun() -> Vec<u8> {
 }
 
 fn carrier_to(scene: &Scene, address: SocketAddr) -> HttpCarrier {
-    let addresses: Addresses = Box::new(move |_| vec![address]);
+    let addresses: Addresses = Box::new(move |_| Ok(vec![address]));
     HttpCarrier::new(&scene.runtime, identity(Fabric::Encrypted), NodeRank::new(3), addresses, scene.recorder)
 }
 
@@ -299,7 +299,7 @@ fn a_changed_repeated_or_reflected_piece_ends_a_connection_on_a_trusted_fabric()
             let _ = forth.write_all(&change(piece));
             let _ = far.shutdown(std::net::Shutdown::Write);
         });
-        let addresses: Addresses = Box::new(move |_| vec![address]);
+        let addresses: Addresses = Box::new(move |_| Ok(vec![address]));
         let recorder = scene.recorder;
         let carrier = HttpCarrier::new(
             &scene.runtime,

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use spinney::tree::{Shape, Shard};
 
 use super::world::{NODES, Tracking, World, field, shell, succeed, words};
-use crate::scene::{eventually, finish, text};
+use crate::scene::{eventually, finish, kill, text};
 
 /// A step on four nodes that runs `lines` and is under way on all of them.
 fn begin(world: &World, flags: &[&str], lines: &str) -> Child {
@@ -40,7 +40,6 @@ fn a_signal_of_scancel_reaches_each_task_once() {
     world.assert_nothing_left();
 }
 
-/// A time limit ends a job with the same signals (`KillWait` in `slurm.conf(5)`), a minute later.
 fn cancelled(tracking: Tracking) {
     // One ends with the first signal, the other is killed after a while.
     for lines in ["exec sleep 1000", "trap '' TERM; while :; do sleep 0.1; done"] {
@@ -66,6 +65,40 @@ fn no_cgroups() {
 #[test]
 fn a_job_in_cgroups_that_is_cancelled_leaves_nothing() {
     cancelled(Tracking::Cgroups);
+}
+
+/// Slurm looks every half minute; a limit is a minute at least, so this one is set when it is over.
+#[test]
+fn a_job_that_hits_its_time_limit_leaves_nothing() {
+    let world = World::start();
+    let step = begin(&world, &[], "trap '' TERM; while :; do sleep 0.1; done");
+    succeed(&mut world.root(&["scontrol", "update", "JobId=1", "EndTime=now"]));
+    let said = text(&finish(step).stderr);
+    assert!(said.contains("DUE TO TIME LIMIT"), "{said}");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn no_task_notices_that_all_daemons_or_all_holders_are_killed_and_nothing_is_left() {
+    let world = World::start();
+    let import = world.import().map(|word| format!("'{word}'")).join(" ");
+    for (role, gate) in [("daemon-process", "first"), ("holder-process", "second")] {
+        let step = begin(&world, &[], &format!("until [ -e {gate} ]; do sleep 0.02; done; {import}"));
+        let mut killed = Vec::new();
+        eventually("one of each node", || {
+            killed = world.scene.processes().into_iter().filter(|(_, line)| line.contains(role)).collect();
+            killed.len() == NODES
+        });
+        killed.iter().for_each(|(pid, _)| kill(*pid, libc::SIGKILL));
+        fs::write(world.scene.home.join(gate), "").unwrap();
+        let ended = finish(step);
+        assert!(ended.status.success(), "{role}: {}", text(&ended.stderr));
+        assert_eq!(text(&ended.stderr), "", "{role}");
+        world.assert_nothing_left();
+        for n in 1..=NODES {
+            fs::remove_file(world.scene.home.join(format!("here.node{n}"))).unwrap();
+        }
+    }
 }
 
 #[test]

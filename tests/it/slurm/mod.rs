@@ -2,16 +2,24 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world` | the cluster |
+//! | `world` | the cluster, which is that of `tests/slurm` |
 //! | `steps` | who is one job, what is shared, what passes through |
+//! | `containers` | tasks that are containers |
 //! | `ends` | signals, cancelled jobs, dead nodes |
 //! | `examples` | the scripts in `examples/` |
 //! | `kept` | `spinney up`: a service for many steps |
 //! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
+//! | `programs` | R, and what the loader puts together |
+//! | `troubles` | nodes that lack what others have |
 
+#[path = "../../slurm/mod.rs"]
+mod cluster;
+mod containers;
 mod ends;
 mod examples;
 mod kept;
 mod mpi;
+mod programs;
 mod steps;
+mod troubles;
 mod world;

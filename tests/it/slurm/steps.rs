@@ -6,19 +6,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::world::{NODES, World, field, shell, succeed, words};
+use super::world::{NODES, World, assert_one_tree, field, shell, succeed, words};
 use crate::scene::{eventually, finish, output, text};
-
-/// Fails unless one node alone has read storage, and all others have asked it or each other.
-fn assert_one_tree(report: &Value, nodes: usize) {
-    let count = |name: &str| -> usize {
-        field(report, name).into_iter().filter(|count| count.as_u64().unwrap() > 0).count()
-    };
-    assert_eq!(field(report, "rank").len(), nodes, "{report:#}");
-    assert_eq!(report["missing_nodes"], json!([]));
-    assert_eq!(count("answers.parent"), nodes - 1, "all but the root ask another: {report:#}");
-    assert_eq!(count("storage.bytes_read"), 1, "only the root reads: {report:#}");
-}
 
 #[test]
 fn a_step_on_four_nodes_is_one_job_that_reads_storage_once_and_leaves_nothing() {
@@ -127,6 +116,28 @@ fn a_step_across_the_components_of_a_heterogeneous_job_is_one_job() {
     world.assert_nothing_left();
 }
 
+/// What the sockets of one user on the first host say to somebody who asks them how they are; a line for each.
+fn told_by_sockets(world: &World, owner: u32, asking: u32) -> String {
+    let script = "
+import socket, sys
+for line in open('/proc/net/unix'):
+    words = line.split()
+    if words[-1].startswith('@spinney-' + sys.argv[1] + '-') and words[3] == '00010000':
+        one = socket.socket(socket.AF_UNIX, int(words[4], 16))
+        one.settimeout(60)
+        try:
+            one.connect(chr(0) + words[-1][1:])
+            one.send(b'{\"ask\":\"status\"}')
+            print(one.recv(4096))
+        except ConnectionError:
+            print(b'')
+";
+    let number = asking.to_string();
+    let as_user = ["setpriv", "--reuid", &number, "--regid", &number, "--clear-groups"];
+    let ask = ["/usr/bin/python3", "-c", script, &owner.to_string()];
+    text(&succeed(&mut world.on(1, &[&as_user[..], &ask].concat())).stdout)
+}
+
 #[test]
 fn two_users_at_once_do_not_see_each_others_services_or_files() {
     let world = World::start();
@@ -154,6 +165,10 @@ fn two_users_at_once_do_not_see_each_others_services_or_files() {
         });
         step
     });
+    for (owner, stranger) in [(one, other.0), (other.0, one)] {
+        assert_eq!(told_by_sockets(&world, owner, owner), "b'\"told\"'\n");
+        assert_eq!(told_by_sockets(&world, owner, stranger), "b''\n");
+    }
     for (nth, (uid, home)) in users.iter().enumerate() {
         let number = uid.to_string();
         let status = [world.scene.binary.to_str().unwrap(), "status", "--json"];
@@ -215,6 +230,7 @@ fn what_does_not_fit_costs_sharing_and_never_the_job() {
     // Contradictions as a wrapper script might make them.
     for (change, flags, words_said, nodes) in [
         ("SLURM_STEP_NODELIST=node[5-8]", &[][..], "node `node4`: `SLURM_STEP_NODELIST`", 1),
+        ("SLURM_STEP_NODELIST=node[1-4],node2", &[], "host `node2` is listed twice", 1),
         ("SLURM_STEP_NUM_NODES=5", &[], "lists 4 nodes, but srun says 5", 1),
         ("SLURM_NODEID=0", &["--interface", "hsn0"], "has no interface `hsn0`", NODES),
     ] {

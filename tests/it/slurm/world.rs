@@ -1,109 +1,26 @@
-//! A cluster that Slurm runs: a controller, munge, and a slurmd on each of four hosts, all on this machine.
+//! The cluster of these tests: Slurm on four hosts, and an ordinary user with a Python environment whose home all see.
 //!
-//! Hosts are namespaces, one for network, host name, mounts and processes each, so each has its own address, name,
-//! sockets and mounts, and can die. They see one file system: views need `--shared`. Everything is beneath one process
-//! whose end is the end of all, and that one ends with the test, also when the test is killed.
-//!
-//! Not here: hosts without a scheduler (`hosts`, `machines`).
+//! Not here: how Slurm is started (`tests/slurm`), hosts without a scheduler (`hosts`, `machines`).
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+pub use super::cluster::Tracking;
+use super::cluster::{Slurm, User};
 use crate::scene::{Scene, eventually, ordinary, output, text};
 use crate::semantics::tree::settle;
 
 /// Hosts of the cluster.
 pub const NODES: usize = 4;
 
-/// What all clusters of these tests have in common; paths and process tracking are added.
-const SETTINGS: &str = "\
-ClusterName=wood
-SlurmctldHost=ctl(10.77.0.254)
-SlurmUser=root
-AuthType=auth/munge
-CredType=cred/munge
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SlurmdParameters=config_overrides
-ReturnToService=2
-MpiDefault=none
-TmpFS=/mnt
-KillWait=2
-MailProg=/bin/true
-SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
-NodeName=node[1-4] NodeAddr=10.77.0.[1-4] CPUs=16 CoresPerSocket=16 RealMemory=1000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES OverSubscribe=YES State=UP MaxTime=INFINITE
-";
-
-/// How Slurm finds the processes of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tracking {
-    /// By their parents: a daemon that has left its step outlives it.
-    Parents,
-    /// By their cgroup: whatever a step has started ends with it.
-    Cgroups,
-}
-
-/// Where cgroups of version 1 can be frozen, which Slurm needs to kill all processes of one.
-const FREEZER: &str = "/sys/fs/cgroup/freezer";
-
-/// A cgroup that holds a whole cluster, and ends with it.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    /// `None` where there are no cgroups of version 1.
-    fn make() -> Option<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("spinney-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(FREEZER).join(name);
-        fs::create_dir(&path).ok()?;
-        Some(Cgroup(path))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The kernel takes processes out of it a moment after they have been waited for.
-        eventually("an empty cgroup", || remove_groups(&self.0).is_ok());
-    }
-}
-
-/// Those inside first. Their files are not files and go with them.
-fn remove_groups(group: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.path().is_dir()) {
-        remove_groups(&entry.path())?;
-    }
-    fs::remove_dir(group)
-}
-
 /// The cluster, and an ordinary user with a Python environment whose home all hosts see.
 pub struct World {
     pub scene: Scene,
-    /// `unshare`, the parent of the first process.
-    outer: Child,
-    /// The first process.
-    first: i32,
-    directory: tempfile::TempDir,
-    /// Its end comes after that of the processes in it.
-    cgroup: Option<Cgroup>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.outer.kill(); // the first process dies with it, and all others with that
-        let _ = self.outer.wait();
-        if std::thread::panicking() {
-            self.tell_logs();
-        }
-    }
+    slurm: Slurm,
 }
 
 impl World {
@@ -114,39 +31,12 @@ impl World {
 
     /// The same with another way to find processes; `None` where it cannot be had.
     pub fn tracking(tracking: Tracking) -> Option<Self> {
-        assert!(rustix::process::geteuid().is_root(), "hosts of namespaces can only be made by root");
         let scene = ordinary();
         grow(&scene);
-        let directory = tempfile::tempdir_in("/tmp").unwrap();
-        describe(directory.path(), &scene, tracking);
-        let cgroup = match tracking {
-            Tracking::Parents => None,
-            Tracking::Cgroups => Some(Cgroup::make()?),
-        };
-        let kinds = ["--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let mut unshare = Command::new("sh");
-        match &cgroup {
-            // The first process must be in the cgroup to have it for its root.
-            Some(cgroup) => {
-                let procs = cgroup.0.join("cgroup.procs").display().to_string();
-                unshare.args(["-c", "echo 0 >\"$0\"; exec unshare --cgroup \"$@\"", &procs]);
-                unshare.env("CGROUPS", "yes");
-            }
-            None => drop(unshare.args(["-c", "exec unshare \"$@\"", "unshare"])),
-        }
-        unshare.args(kinds).args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/slurm/world.sh")]);
-        unshare.arg(directory.path()).arg(NODES.to_string());
-        unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SLURM_")) {
-            unshare.env_remove(name);
-        }
-        let mut outer = unshare.spawn().expect("these tests need `unshare`");
-        let mut line = String::new();
-        BufReader::new(outer.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "up\n", "scripts/prepare-tests.sh installs what Slurm's tests need");
-        let children = format!("/proc/{0}/task/{0}/children", outer.id());
-        let first = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        Some(World { scene, outer, first, directory, cgroup })
+        let uid = scene.uid.expect("hosts of namespaces can only be made by root");
+        let user = |uid: u32| User { uid, home: scene.home.clone() };
+        let slurm = Slurm::start(NODES, tracking, &[user(uid), user(uid + OTHER_USER)]).unwrap()?;
+        Some(World { scene, slurm })
     }
 
     /// `words` on the controller's host, as the user, who has nothing but a home and a PATH.
@@ -156,14 +46,7 @@ impl World {
 
     /// The same as another user.
     pub fn user_with(&self, uid: u32, home: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(self.entering()).current_dir(home);
-        command.args(["--wd=."]);
-        command.args(["setpriv", &format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
-        command.args(["env", "-i", "PATH=/usr/bin:/bin", &format!("HOME={}", home.display())]);
-        command.arg(format!("SLURM_CONF={}", self.directory.path().join("slurm.conf").display()));
-        command.args(words).stdin(Stdio::null());
-        command
+        self.slurm.user(&User { uid, home: home.to_owned() }, words)
     }
 
     /// `srun FLAGS spinney run --require --shared MORE -- COMMAND`.
@@ -186,19 +69,40 @@ impl World {
         path.to_str().unwrap().to_owned()
     }
 
+    /// `words` on the controller's host, as root.
+    pub fn root(&self, words: &[&str]) -> Command {
+        self.slurm.root(words)
+    }
+
     /// `words` on host `number`, counted from 1, as root.
     pub fn on(&self, number: usize, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(self.entering()).args(["nsenter", "--net", "--uts", "--ipc", "--mount", "--pid", "-t"]);
-        command.arg(self.pid_of(number)).args(words).stdin(Stdio::null());
-        command
+        self.slurm.on(number, words)
+    }
+
+    /// Runs `lines` of a shell on host `number` as root, which must work.
+    pub fn change(&self, number: usize, lines: &str) {
+        succeed(&mut self.on(number, &["sh", "-euc", lines]));
+    }
+
+    /// `/tmp` of host `number` becomes full, and nothing in it can be executed; what tests have there stays.
+    pub fn fill_tmp(&self, number: usize) {
+        let (scene, cluster) = (self.scene.env.parent().unwrap().display(), self.directory.path().display());
+        self.change(
+            number,
+            &format!(
+                "mkdir /mnt/scene /mnt/cluster\n\
+                 mount --rbind {scene} /mnt/scene; mount --rbind {cluster} /mnt/cluster\n\
+                 mount -t tmpfs -o size=64k,noexec,mode=1777 full /tmp\n\
+                 mkdir {scene} {cluster}\n\
+                 mount --rbind /mnt/scene {scene}; mount --rbind /mnt/cluster {cluster}\n\
+                 ! cat /dev/zero >/tmp/zeros 2>/dev/null"
+            ),
+        );
     }
 
     /// Host `number`, counted from 1, loses its power.
     pub fn kill(&self, number: usize) {
-        let mut kill = Command::new("nsenter");
-        kill.args(self.entering()).args(["kill", "-9", &self.pid_of(number)]);
-        assert!(kill.status().unwrap().success());
+        self.slurm.kill(number);
     }
 
     /// Another user, with a home.
@@ -229,40 +133,34 @@ impl World {
                 let said = output(&mut self.on(number, &["cat", "/proc/net/unix", "/proc/mounts"]));
                 said.status.success() && !text(&said.stdout).contains("spinney-")
             });
+            eventually("no file of the user on a host", || self.files_on(number).is_empty());
         }
+    }
+
+    /// What the user has of Spinney on a host where programs put what is to go away, shared memory included. Other tests at
+    /// the same time may have users of the same number; what these have goes away too.
+    fn files_on(&self, number: usize) -> String {
+        let mine = self.scene.home.parent().unwrap().display().to_string();
+        let places = ["find", "/dev/shm", "/dev/mqueue", "/tmp", "/var/tmp", "/run", "/mnt"];
+        let uid = self.scene.uid.unwrap().to_string();
+        let which = [
+            "-ignore_readdir_race",
+            "-path",
+            &mine,
+            "-prune",
+            "-o",
+            "-uid",
+            &uid,
+            "-name",
+            "*spinney*",
+            "-print",
+        ];
+        text(&output(&mut self.on(number, &[&places[..], &which].concat())).stdout)
     }
 
     /// Whether Slurm keeps the processes of steps in cgroups.
     pub fn uses_cgroups(&self) -> bool {
-        let Some(Cgroup(path)) = &self.cgroup else { return false };
-        fs::read_dir(path)
-            .unwrap()
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("slurm"))
-    }
-
-    fn entering(&self) -> Vec<String> {
-        let mut words: Vec<String> =
-            ["--net", "--uts", "--ipc", "--mount", "--pid", "-t"].map(str::to_owned).into();
-        words.push(self.first.to_string());
-        words
-    }
-
-    /// Of the first process of a host, as the processes of the cluster see it.
-    fn pid_of(&self, number: usize) -> String {
-        let file = self.directory.path().join(format!("node{number}.pid"));
-        fs::read_to_string(file).unwrap().trim().to_owned()
-    }
-
-    fn tell_logs(&self) {
-        for entry in fs::read_dir(self.directory.path()).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "log") {
-                let log = fs::read_to_string(entry.path()).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                let end = lines[lines.len().saturating_sub(12)..].join("\n");
-                eprintln!("--- the end of {}\n{end}", entry.file_name().to_string_lossy());
-            }
-        }
+        self.slurm.uses_cgroups()
     }
 }
 
@@ -284,32 +182,6 @@ fn grow(scene: &Scene) {
     settle(&scene.env);
 }
 
-/// The files that the cluster reads.
-fn describe(directory: &Path, scene: &Scene, tracking: Tracking) {
-    fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
-    let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
-    let hosts: String = (1..=NODES).map(|n| format!("10.77.0.{n} node{n}\n")).collect();
-    write("hosts", &format!("127.0.0.1 localhost\n10.77.0.254 ctl\n{hosts}"));
-    // Slurm starts nothing for a user without an entry.
-    let uid = scene.uid.unwrap();
-    let user = |uid: u32| format!("u{uid}:x:{uid}:{uid}::{}:/bin/sh\n", scene.home.display());
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    write("passwd", &format!("{users}{}{}", user(uid), user(uid + OTHER_USER)));
-    let mut key = vec![0; 128];
-    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut key).unwrap();
-    fs::write(directory.join("munge.key"), key).unwrap();
-    fs::set_permissions(directory.join("munge.key"), PermissionsExt::from_mode(0o600)).unwrap();
-    let here = directory.display();
-    let paths = format!(
-        "AuthInfo=socket={here}/munge.socket\nStateSaveLocation={here}/state\nSlurmdSpoolDir={here}/spool.%n\n\
-         SlurmdPidFile={here}/slurmd.%n.pid\nSlurmctldPidFile={here}/slurmctld.pid\n"
-    );
-    fs::create_dir(directory.join("state")).unwrap();
-    let kind = if tracking == Tracking::Cgroups { "cgroup" } else { "linuxproc" };
-    write("slurm.conf", &format!("{SETTINGS}{paths}ProctrackType=proctrack/{kind}\n"));
-    write("cgroup.conf", "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\n");
-}
-
 /// What makes the number of another user of the cluster out of that of the first.
 pub const OTHER_USER: u32 = 100_000;
 
@@ -317,6 +189,17 @@ pub const OTHER_USER: u32 = 100_000;
 pub fn field<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
     let nodes = report["nodes"].as_array().unwrap();
     nodes.iter().map(|node| name.split('.').fold(node, |value, part| &value[part])).collect()
+}
+
+/// Fails unless one node alone has read storage, and all others have asked it or each other.
+pub fn assert_one_tree(report: &Value, nodes: usize) {
+    let count = |name: &str| -> usize {
+        field(report, name).into_iter().filter(|count| count.as_u64().unwrap() > 0).count()
+    };
+    assert_eq!(field(report, "rank").len(), nodes, "{report:#}");
+    assert_eq!(report["missing_nodes"], json!([]));
+    assert_eq!(count("answers.parent"), nodes - 1, "all but the root ask another: {report:#}");
+    assert_eq!(count("storage.bytes_read"), 1, "only the root reads: {report:#}");
 }
 
 /// The shell of the environment, running `lines`.
