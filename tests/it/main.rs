@@ -10,6 +10,7 @@ mod env_check;
 mod env_classify;
 mod env_coverage;
 mod env_scene;
+mod env_slim;
 mod freshness;
 mod gathering;
 mod hosts;
