@@ -61,7 +61,7 @@ enum What {
     },
     /// Write a recording in the layout of Copper's profile files
     ///
-    /// OUT/README.md says what stands for what. What was used is compared with what lies beneath the views now.
+    /// OUT/README.md says what stands for what.
     Copper {
         /// Directory of a report
         #[arg(value_name = "DIR")]

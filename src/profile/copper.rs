@@ -16,8 +16,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::recorder::event::{AnsweredBy, Operation, Outcome};
 pub use self::sections::class;
+use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::totals::{OfPath, Sum, Totals, What};
 use crate::text::csv::field;
 use crate::text::{plain, size};
@@ -394,7 +394,9 @@ fn cache_usage(all: &Totals, rows: &Rows<'_>) -> String {
     let entries = |category: Category| {
         rows.iter().filter(|(known, _)| *known == category).map(|(_, paths)| paths.len()).sum::<usize>()
     };
-    for (name, category) in [("data", Category::Data), ("tree", Category::Tree), ("metadata", Category::Metadata)] {
+    for (name, category) in
+        [("data", Category::Data), ("tree", Category::Tree), ("metadata", Category::Metadata)]
+    {
         let _ = writeln!(text, "{name},{nodes},,,{}", entries(category));
     }
     let held = all.nodes.values().filter_map(|node| node.counters.get("memory.cached_bytes"));

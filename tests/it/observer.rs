@@ -68,9 +68,10 @@ impl Call {
         answer.split([' ', '<']).next().and_then(|number| number.parse().ok()).unwrap_or(-1)
     }
 
-    /// Whether one of its descriptors or paths lies beneath `directory`.
+    /// Whether one of its descriptors or paths lies beneath `directory`. What is written may begin with a path too.
     fn concerns(&self, directory: &str) -> bool {
-        ["<", "(\"", ", \""].iter().any(|before| {
+        let marks = if self.kind.starts_with("write") { &["<"][..] } else { &["<", "(\"", ", \""] };
+        marks.iter().any(|before| {
             self.line
                 .match_indices(&format!("{before}{directory}"))
                 .any(|(at, found)| self.line[at + found.len()..].starts_with(['/', '>', '"']))

@@ -90,8 +90,12 @@ fn advice(class: &str) -> Option<&'static str> {
     Some(match class {
         "python_zip_probe" => "Python asks for its zipped standard library at each start; normal.",
         "virtual_env_probe" => "Python asks whether it is in a virtual environment; normal.",
-        "glibc_hwcaps_probe" => "The loader asks for libraries for newer processors in each directory; fewer entries of LD_LIBRARY_PATH are fewer of these.",
-        "missing_shared_library_probe" => "The loader looks where the library is not; entries of LD_LIBRARY_PATH that hit come first, those that never do go.",
+        "glibc_hwcaps_probe" => {
+            "The loader asks for libraries for newer processors in each directory; fewer entries of LD_LIBRARY_PATH are fewer of these."
+        }
+        "missing_shared_library_probe" => {
+            "The loader looks where the library is not; entries of LD_LIBRARY_PATH that hit come first, those that never do go."
+        }
         "negative_probe_path" => "Names that are not there; entries of PYTHONPATH that never hit go.",
         _ => return None,
     })

@@ -34,14 +34,7 @@ fn recorded(directory: &Path) {
     for node in 0..2 {
         let (host, process) = (format!("n-{node}"), 7);
         let counters = BTreeMap::from([("memory.cached_bytes".to_owned(), 1000)]);
-        writing.add(&OtherLine::Node(NodeLine {
-            node,
-            host,
-            process,
-            began_unix_us: 0,
-            lost: 0,
-            counters,
-        }));
+        writing.add(&OtherLine::Node(NodeLine { node, host, process, began_unix_us: 0, lost: 0, counters }));
         writing.add(&line(node, "/e/a", Operation::Lookup, Found, Storage, 2));
         writing.add(&line(node, "/e/a", Operation::Attributes, Found, Cache, 3));
         writing.add(&line(node, "/e/no", Operation::Lookup, Absent, Cache, 4));
@@ -120,7 +113,8 @@ fn sections_of(text: &str) -> BTreeMap<String, Vec<Vec<String>>> {
 /// Whether Copper's aggregator reads a file of this name: `^[^-]+-\d+-profiling_(aggregate|operations|top_paths)\.csv$`.
 fn is_read(name: &str) -> bool {
     let mut parts = name.splitn(3, '-');
-    let (host, process, rest) = (parts.next().unwrap(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let (host, process, rest) =
+        (parts.next().unwrap(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     !host.is_empty()
         && !process.is_empty()
         && process.bytes().all(|byte| byte.is_ascii_digit())
@@ -137,7 +131,8 @@ fn every_file_of_the_layout_is_there_for_each_tag_and_its_figures_agree() {
     }
     let out = tempfile::tempdir().unwrap();
     let missing = vec!["/e/no".to_owned(), "/e/a|b".to_owned()];
-    let coverage = RootCoverage { root: "/e".into(), exists: true, files: (1, 4), directories: (1, 3), missing };
+    let coverage =
+        RootCoverage { root: "/e".into(), exists: true, files: (1, 4), directories: (1, 3), missing };
     export(directory.path(), out.path(), &[coverage]).unwrap();
     let files = files(out.path());
     assert!(out.path().join("logs").is_dir());
@@ -159,10 +154,20 @@ fn every_file_of_the_layout_is_there_for_each_tag_and_its_figures_agree() {
     assert_eq!(names, [("getattr", "22"), ("read", "4")]);
     let summary = sections_of(&files["profiling/cluster/cluster-profiling_summary.md"]);
     assert_eq!(summary["Path Coverage Analysis"][1].join(" "), "/e yes 4 1 4 25.00% 1 3 33.33% 2 /e/no");
-    assert_eq!(summary[""], [[format!("Input directory: {}", directory.path().display())], ["Rank summaries aggregated: 2".into()]]);
+    assert_eq!(
+        summary[""],
+        [
+            [format!("Input directory: {}", directory.path().display())],
+            ["Rank summaries aggregated: 2".into()]
+        ]
+    );
     let usage = csv(&files["cache_usage_summary.csv"]);
-    let tables: Vec<_> = usage.iter().map(|row| (&*row["table"], &*row["files_found"], &*row["entries"])).collect();
-    assert_eq!(tables, [("data", "2", "1"), ("tree", "2", "0"), ("metadata", "2", "4"), ("combined", "6", "5")]);
+    let tables: Vec<_> =
+        usage.iter().map(|row| (&*row["table"], &*row["files_found"], &*row["entries"])).collect();
+    assert_eq!(
+        tables,
+        [("data", "2", "1"), ("tree", "2", "0"), ("metadata", "2", "4"), ("combined", "6", "5")]
+    );
     assert_eq!(usage[3]["used_bytes"], "2000");
 }
 
@@ -191,7 +196,8 @@ fn agree<'f>(of: impl Fn(&str, &str) -> &'f String, tag: &str) {
     let row = |category: &str, path: &str| {
         let row = top.iter().find(|row| row["category"] == category && row["path"] == path);
         let row = row.unwrap_or_else(|| panic!("no {path} in {top:?}"));
-        ["total_events", "cache_hits", "cache_misses", "negative_results", "ttl_serves"].map(|column| &*row[column])
+        ["total_events", "cache_hits", "cache_misses", "negative_results", "ttl_serves"]
+            .map(|column| &*row[column])
     };
     assert_eq!(row("metadata", "/e/a"), ["5", "5", "0", "0", "0"]);
     assert_eq!(row("metadata", "/e/lib/python3.11/a \"b\", c\\n.py"), ["1", "1", "0", "0", "0"]);
@@ -204,9 +210,19 @@ fn agree<'f>(of: impl Fn(&str, &str) -> &'f String, tag: &str) {
     let sections = sections_of(summary);
     assert_eq!(sections["Derived High-Level Metrics"].len(), 1 + 11);
     assert_eq!(sections["Full Path Outputs"].len(), 4);
-    let classes: Vec<_> = sections["Path Class Heuristics"][1..].iter().map(|row| row[..3].join(" ")).collect();
-    let want = ["environment_prefix 3 11", "negative_probe_path 1 4", "shared_library 1 1", "missing_shared_library_probe 1 1", "python_stdlib 1 1"];
-    assert_eq!(BTreeMap::from_iter(classes.iter().map(|row| (row.as_str(), ()))), BTreeMap::from_iter(want.map(|row| (row, ()))));
+    let classes: Vec<_> =
+        sections["Path Class Heuristics"][1..].iter().map(|row| row[..3].join(" ")).collect();
+    let want = [
+        "environment_prefix 3 11",
+        "negative_probe_path 1 4",
+        "shared_library 1 1",
+        "missing_shared_library_probe 1 1",
+        "python_stdlib 1 1",
+    ];
+    assert_eq!(
+        BTreeMap::from_iter(classes.iter().map(|row| (row.as_str(), ()))),
+        BTreeMap::from_iter(want.map(|row| (row, ())))
+    );
     assert!(sections["Pruning Guidance"].len() > 1);
     let paths: usize = ["data", "tree", "md"]
         .map(|table| tables(of("tables", &format!("{table}_table_cache_event.output"))).len())
@@ -280,7 +296,5 @@ fn an_independent_reader_finds_every_count_where_copper_has_it() {
     let cluster = read("profiling/cluster/cluster-profiling_aggregate.csv");
     assert!(cluster.starts_with("metric,value\nranks_with_aggregate_files,2\n"), "{cluster}");
     assert!(cluster.contains("total_counted_fuse_operations,26\n"), "{cluster}");
-    assert!(
-        read("profiling/final/n_0-7-profiling_summary.md").starts_with("# Copper Profiling Summary\n")
-    );
+    assert!(read("profiling/final/n_0-7-profiling_summary.md").starts_with("# Copper Profiling Summary\n"));
 }
