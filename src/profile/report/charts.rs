@@ -24,6 +24,9 @@ const BOTTOM: f64 = 28.0;
 /// Greys that can be told apart, from the nearest source to the farthest.
 const GREYS: [&str; 4] = ["#c8c8c8", "#969696", "#5a5a5a", "#111111"];
 
+/// Width of a letter at most.
+const LETTER: f64 = 8.0;
+
 /// Columns of a picture at most.
 const STEPS_MAX: usize = 240;
 
@@ -198,8 +201,9 @@ fn draw_stacks(stacks: &Stacks, title: &str) -> Markup {
                             height=(format!("{tall:.1}")) fill=(GREYS[n]) {}
                     }
                 }
-                @if place % every == 0 {
-                    text x=(format!("{x:.1}")) y=(foot + 16.0) { (label) }
+                @let (at, half) = (x + width / 2.0, LETTER / 2.0 * label.chars().count() as f64);
+                @if place % every == 0 && at + half <= WIDTH {
+                    text x=(format!("{at:.1}")) y=(foot + 16.0) text-anchor="middle" { (label) }
                 }
             }
             text x=(WIDTH) y=(foot + BOTTOM + 14.0) text-anchor="end" { (axis) }
