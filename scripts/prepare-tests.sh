@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for the tests, as far as it is not; says what it changes.
 #
-# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv;
+# Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler for linking, python3 with venv,
+# PostgreSQL's server, of which tests make clusters of their own;
 # as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and MPICH, which
 # tests start on such hosts and end, and R. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
@@ -18,6 +19,7 @@ missing_packages() {
     [ -x /usr/bin/python3 ] || printf ' python3'
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || printf ' python3-venv'
     command -v unshare >/dev/null || printf ' util-linux'
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || printf ' postgresql'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
     { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'

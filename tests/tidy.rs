@@ -48,7 +48,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     // Which job a run belongs to is told in one place; nothing else of the processes, nothing of the data path.
-    ("track", &["cluster::launchers", "enter::job"]),
+    ("track", &["cluster::launchers", "enter::job", "page"]),
     ("services", &["cluster", "enter", "holder"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder"]),
@@ -80,7 +80,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("wire", &["cluster", "file"]),
     ("storage", &["file"]),
     ("file", &[]),
-    ("profile", &[]),
+    ("page", &[]),
+    ("profile", &["page"]),
     // What a job touched; neither knows the other's business.
     ("environment", &[]),
 ];

@@ -1,7 +1,7 @@
 //! Which packages the jobs of a site import: from the interpreter's own hook to a report.
 //!
 //! In reading order, which is the way of a record: [`hook`] (inside Python), [`flight`] (in shared memory while the
-//! run lasts), [`gather`] with [`filter`] (what is kept), [`ingest`], [`store`] and [`sqlite`], [`report`] and
+//! run lasts), [`gather`] with [`filter`] (what is kept), [`ingest`], [`store`], [`report`] and
 //! [`table`]. The lines that travel are [`record`]; a site's rules come from [`filter_file`] or [`config_py`].
 //! [`xalt`] has XALT's own records, [`sample`] says which runs are kept when not all are.
 //!
@@ -22,7 +22,6 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod sample;
-pub mod sqlite;
 pub mod store;
 pub mod table;
 #[cfg(test)]
