@@ -22,6 +22,7 @@
 //! | [`track`] | which packages jobs import: hook, records, filter, store, reports |
 //! | [`profile`] | counting, recordings of runs, what they say |
 //! | [`page`] | how a report looks as HTML |
+//! | [`text`] | numbers, names and tables for people |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
 pub mod cache;
@@ -39,6 +40,7 @@ pub mod page;
 pub mod profile;
 pub mod services;
 pub mod storage;
+pub mod text;
 pub mod track;
 pub mod tree;
 pub mod view;

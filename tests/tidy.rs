@@ -44,14 +44,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "launch",
             "profile",
             "services",
+            "text",
             "track",
         ],
     ),
-    // Which job a run belongs to is told in one place; nothing else of the processes, nothing of the data path.
-    ("track", &["cluster::launchers", "enter::job", "page"]),
-    ("services", &["cluster", "enter", "holder"]),
+    // Which job a run belongs to is told in one place, and names become addresses in one; letting go of descriptors is
+    // what any forked process does. Nothing else of the processes, nothing of the data path.
+    (
+        "track",
+        &["cluster::launchers", "cluster::resolve", "enter::descriptors", "enter::job", "page", "text"],
+    ),
+    ("services", &["cluster", "enter", "holder", "text"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
-    ("enter", &["cluster", "environment", "holder"]),
+    ("enter", &["cluster", "environment", "holder", "text"]),
     // Only what holder, daemon and wrapper say to each other and to their successors.
     ("doctor", &["cluster", "environment", "holder::estate", "wire::KeyPlaces"]),
     ("holder", &["cluster"]),
@@ -81,9 +86,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("storage", &["file"]),
     ("file", &[]),
     ("page", &[]),
-    ("profile", &["page"]),
-    // What a job touched; neither knows the other's business.
-    ("environment", &[]),
+    ("profile", &["page", "text"]),
+    ("environment", &["profile::recording", "text"]),
+    ("text", &[]),
 ];
 
 /// What a single file may name beyond the table, and why: file, path, reason.

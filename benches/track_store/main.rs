@@ -77,11 +77,8 @@ fn ingest(directory: &Path, store: &str) {
     let words =
         ["track", "ingest", "--store", store, records.to_str().expect("a temporary directory has a name")];
     for what in ["into an empty store", "once more"] {
-        let (seconds, memory) = measured(&words);
-        let size = megabytes(store);
-        println!(
-            "| ingest of {imports} imports of {runs} runs, {what} | {seconds:.1} | {memory:.0} | {size} |"
-        );
+        let figures = measured(&words).row();
+        println!("| ingest of {imports} imports of {runs} runs, {what} | {figures} {} |", megabytes(store));
     }
 }
 

@@ -84,6 +84,7 @@ impl Site {
             run,
             end: Some(End { seconds: self.often_small(86_400) as f64 }),
             processes: vec![(process, imports)],
+            libraries: Vec::new(),
         }
     }
 

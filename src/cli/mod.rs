@@ -22,6 +22,7 @@ mod run;
 mod service;
 mod status;
 mod track;
+mod tracking;
 mod up;
 
 use std::process::ExitCode;

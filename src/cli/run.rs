@@ -1,7 +1,6 @@
 //! `spinney run`.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,13 +8,10 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
 use super::service::ServiceArgs;
+use super::tracking::{Tracked, TrackingArgs};
 use crate::enter::{self, Keep, LocalNodes, Request};
 use crate::holder::estate::WayIn;
 use crate::launch;
-use crate::track::filter::Filter;
-use crate::track::filter_file;
-use crate::track::flight::{self, Flight};
-use crate::track::record::Run;
 
 /// Run a command with its software shown through a fast read-only view
 ///
@@ -53,19 +49,8 @@ pub struct RunArgs {
     /// Put all arguments of the command into the report, not only its name
     #[arg(long, help_heading = "Output")]
     record_args: bool,
-    /// Record which packages the command imports, into a file in DIR
-    ///
-    /// Of Python, by a hook that a directory at the front of PYTHONPATH brings in and then hides from the command; of R, by
-    /// one that R_PROFILE brings in. No arguments and no variables are recorded.
-    /// docs/TRACKING.md says what is.
-    #[arg(long, value_name = "DIR", conflicts_with = "local_nodes", help_heading = "Output")]
-    track: Option<PathBuf>,
-    /// Rules that say which imports are kept: TOML, or XALT's Config.py [default: packages, not modules]
-    #[arg(long, value_name = "FILE", requires = "track", help_heading = "Output")]
-    track_rules: Option<PathBuf>,
-    /// Keep only some runs, chosen by their length and size with XALT's probabilities; N is the seed of the draw
-    #[arg(long, value_name = "N", requires = "track", help_heading = "Output")]
-    track_sample: Option<u64>,
+    #[command(flatten)]
+    tracking: TrackingArgs,
     /// The command to run, and its arguments
     #[arg(required = true, value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -108,33 +93,17 @@ pub fn run(args: RunArgs) -> ExitCode {
         super::Cli::command().error(ErrorKind::ValueValidation, message).exit();
     }
     let linger = args.linger;
-    let filter = rules(args.track_rules.as_deref());
-    let flight = args.track.as_deref().and_then(|to| begin_tracking(to, &args, &filter));
+    let tracked = args.tracking.begin(&args.command, args.service.job.as_deref(), local);
     let mut request = request(args, local);
-    request.variables = flight.as_ref().map(Flight::variables).unwrap_or_default();
+    request.variables = tracked.as_ref().map(Tracked::variables).unwrap_or_default();
     if linger.is_some() {
         launch::up::beforehand(Request { keep: Some(Keep { linger }), require: true, ..request.clone() });
     }
+    let after = || tracked.into_iter().for_each(Tracked::end);
     match local {
-        Some(nodes) => launch::run(request, nodes),
-        None => enter::run_then(request, || flight.into_iter().for_each(|flight| flight.end(&filter))),
+        Some(nodes) => launch::run_then(request, nodes, after),
+        None => enter::run_then(request, after),
     }
-}
-
-/// The rules that were named; wrong ones are wrong usage.
-fn rules(file: Option<&Path>) -> Filter {
-    let Some(file) = file else { return Filter::default() };
-    filter_file::read(file).unwrap_or_else(|error| {
-        let message = format!("{}: {error}", file.display());
-        super::Cli::command().error(ErrorKind::ValueValidation, message).exit()
-    })
-}
-
-fn begin_tracking(to: &Path, args: &RunArgs, filter: &Filter) -> Option<Flight> {
-    let place = Path::new(flight::PLACE);
-    flight::reap(place, filter);
-    let to = std::path::absolute(to).ok()?;
-    Flight::begin(place, &Run::here(&args.command, args.service.job.as_deref()), &to, args.track_sample)
 }
 
 fn request(args: RunArgs, local: Option<LocalNodes>) -> Request {

@@ -22,7 +22,7 @@ use crate::profile::recorder::buckets::longest_in;
 use crate::profile::recorder::events::Events;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::profile::recording::{
-    Header, LatencyLine, NodeLine, OtherLine, PathLine, TaskLine, TimeLine, Writing, path_fields,
+    Header, LatencyLine, NodeLine, OtherLine, PART, PathLine, TaskLine, TimeLine, WHOLE, Writing, path_fields,
 };
 
 /// Why a recording is written.
@@ -198,12 +198,6 @@ impl Inner {
         }
     }
 }
-
-/// The recording of a run, as far as it is in one file.
-const WHOLE: &str = "recording.jsonl";
-
-/// What the names of the files of single nodes begin with.
-const PART: &str = "recording-node-";
 
 fn part_name(node: NodeRank) -> String {
     format!("{PART}{:06}.jsonl", node.get())

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::holder::messages::Summary;
+use crate::text::{grouped, size, time};
 
 /// `/opt/env: 3,749 requests, 96 % answered from memory, 1,021 storage calls, 34 MB read, view ready in 12 ms`.
 pub fn line(summary: &Summary) -> String {
@@ -16,11 +17,13 @@ pub fn line(summary: &Summary) -> String {
         parts.push(format!("{percent} % answered from memory"));
     }
     parts.push(format!("{} storage calls", grouped(summary.storage_calls)));
-    parts.push(format!("{} read", bytes(summary.storage_bytes)));
+    parts.push(format!("{} read", size(summary.storage_bytes)));
     if summary.tasks > 1 {
         parts.push(format!("{} tasks", grouped(summary.tasks)));
     }
-    parts.extend(summary.ready_seconds.map(|seconds| format!("view ready in {:.0} ms", seconds * 1000.0)));
+    parts.extend(
+        summary.ready_seconds.map(|seconds| format!("view ready in {}", time((seconds * 1e9) as u64))),
+    );
     if summary.restarts > 0 {
         parts.push(format!("{} restarts", grouped(summary.restarts)));
     }
@@ -33,32 +36,6 @@ fn shown(summary: &Summary) -> String {
         0 | 1 => first.to_string(),
         n => format!("{first} and {} more", n - 1),
     }
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Decimal units, as storage is sold and as `ls --si` has it.
-fn bytes(bytes: u64) -> String {
-    const UNITS: &[&str] = &["B", "kB", "MB", "GB", "TB", "PB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && value < 9.95);
-    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -96,23 +73,5 @@ mod tests {
                 && more.contains("32 tasks")
                 && more.ends_with("2 restarts")
         );
-    }
-
-    #[test]
-    fn numbers_are_grouped_and_bytes_have_two_digits_or_more() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-        for (number, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (9_960, "10 kB"),
-            (999_600, "1.0 MB"),
-            (34_400_000, "34 MB"),
-            (u64::MAX, "18447 PB"),
-        ] {
-            assert_eq!(bytes(number), text);
-        }
     }
 }

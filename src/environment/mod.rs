@@ -16,7 +16,6 @@
 //! | [`classes`] | what kinds of software the recorded paths belong to |
 //! | [`coverage`] | how much of what there is was used |
 //! | [`check`] | which search paths cost something and bring nothing |
-//! | [`table`] | numbers and tables for people |
 //!
 //! Not here: serving a view. This folder never names the data path.
 
@@ -34,12 +33,10 @@ mod program;
 pub mod python;
 mod r;
 pub mod recorded;
-pub mod recording;
 mod search;
 mod shebang;
 mod shim;
 pub mod surroundings;
-pub mod table;
 
 pub use find::{ChosenView, Found, find};
 pub use program::program_in_path;

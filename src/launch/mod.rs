@@ -40,8 +40,12 @@ use figures::Figures;
 pub const TASKS_MAX: u32 = 4096;
 
 /// `spinney run --local-nodes`: ends as the first task that did not end with 0.
-pub fn run(request: Request, nodes: LocalNodes) -> ExitCode {
-    ExitCode::from(match prepare(request).and_then(|plan| carry_out(plan, nodes, None)) {
+///
+/// Does `after` when all have ended, before this process does.
+pub fn run_then(request: Request, nodes: LocalNodes, after: impl FnOnce()) -> ExitCode {
+    let outcome = prepare(request).and_then(|plan| carry_out(plan, nodes, None));
+    after();
+    ExitCode::from(match outcome {
         Ok(end) => enter::end_like(end),
         Err(failure) => enter::fail(&failure),
     })

@@ -18,10 +18,11 @@ const LABEL_CHARACTERS_MAX: usize = 32;
 const CHARACTER: f64 = 7.0;
 const LEFT: f64 = 90.0;
 
-/// One bar for each label, as long as its number, which is shown as text behind it.
-pub fn bars(bars: &[(String, f64, String)], title: &str) -> Markup {
+/// One bar for each label, as long as its number, which is shown as text behind it; `what` the numbers are stands beneath.
+pub fn bars(bars: &[(String, f64, String)], title: &str, what: &str) -> Markup {
     let most = bars.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
-    let height = STEP * bars.len() as f64 + 4.0;
+    let foot = STEP * bars.len() as f64;
+    let height = foot + if what.is_empty() { 4.0 } else { STEP };
     let labels: Vec<String> = bars.iter().map(|(label, ..)| shortened(label)).collect();
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let left = LEFT.max(CHARACTER * longest as f64 + 12.0);
@@ -34,6 +35,7 @@ pub fn bars(bars: &[(String, f64, String)], title: &str) -> Markup {
                 rect x=(left) y=(y + 3.0) width=(format!("{width:.1}")) height="17" class="bar" {}
                 text x=(format!("{:.1}", left + width + 6.0)) y=(y + 16.0) { (shown) }
             }
+            @if !what.is_empty() { text x=(left) y=(foot + 16.0) { (what) } }
         }
     }
 }
@@ -52,9 +54,12 @@ mod tests {
     #[test]
     fn a_bar_stays_in_its_picture_and_a_label_is_only_text() {
         let bar = |label: &str, value| (label.to_owned(), value, format!("{value}"));
-        let picture =
-            bars(&[bar("<script>", 4.0), bar(&"x".repeat(99), 2.0), bar("none", 0.0)], "t").into_string();
-        assert!(!picture.contains("<script>") && picture.contains('…'), "{picture}");
+        let picture = bars(&[bar("<script>", 4.0), bar(&"x".repeat(99), 2.0), bar("none", 0.0)], "t", "runs")
+            .into_string();
+        assert!(
+            !picture.contains("<script>") && picture.contains('…') && picture.contains(">runs<"),
+            "{picture}"
+        );
         let widths: Vec<f64> = picture
             .split("width=\"")
             .skip(1)
@@ -66,7 +71,7 @@ mod tests {
 
     #[test]
     fn where_all_are_nothing_there_are_no_bars() {
-        let picture = bars(&[("a".to_owned(), 0.0, "0".to_owned())], "t").into_string();
+        let picture = bars(&[("a".to_owned(), 0.0, "0".to_owned())], "t", "runs").into_string();
         assert!(picture.contains("width=\"0.0\""), "{picture}");
     }
 }

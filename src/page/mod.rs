@@ -109,7 +109,7 @@ fn part(section: &Section) -> Markup {
             @if let Some(instead) = &section.instead { p { (instead) } }
             @else if !section.rows.is_empty() {
                 @if section.picture.is_some() && section.rows.len() > FOLDED_ROWS {
-                    details { summary { "As a table" } (table(section)) }
+                    details { summary { "As a table: " (section.columns.join(", ")) } (table(section)) }
                 } @else { (table(section)) }
             }
         }

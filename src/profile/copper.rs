@@ -13,8 +13,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
-use super::report::csv_cell;
 use super::totals::{OfPath, Sum, Totals, What};
+use crate::text::csv::field;
 
 /// Rows of each category in the table of paths: 100.
 const TOP_PATHS: usize = 100;
@@ -289,7 +289,7 @@ fn export_cluster(all: &Totals, directory: &Path, out: &Path) -> Result<()> {
     let mut rows = sums(all);
     rows.sort();
     let mut text = format!("metric,value\nranks_with_aggregate_files,{}\n", all.nodes.len());
-    rows.iter().for_each(|(metric, value)| text += &format!("{metric},{}\n", csv_cell(value)));
+    rows.iter().for_each(|(metric, value)| text += &format!("{metric},{}\n", field(value)));
     write(&cluster.join("cluster-profiling_aggregate.csv"), &text)?;
     let by_operation = operations(all);
     let mut rows: Vec<&str> = by_operation.lines().collect();

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::cell::Cell;
 use self::sections::Section;
+use crate::text::csv;
 
 /// Version of the JSON; it changes when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -67,7 +68,7 @@ impl Report {
         self.sections
             .iter()
             .filter(|section| !section.rows.is_empty())
-            .map(|section| (section.name, csv(section)))
+            .map(|section| (section.name, csv_table(section)))
     }
 
     /// As one page that needs nothing else.
@@ -90,23 +91,10 @@ fn markdown_table(text: &mut String, section: &Section) {
     }
 }
 
-fn csv(section: &Section) -> String {
-    let names: Vec<String> = section.columns.iter().map(|name| field_name(name)).collect();
-    let mut text = names.join(",") + "\n";
-    for row in &section.rows {
-        let cells: Vec<String> = row.iter().map(|cell| csv_cell(&cell.plain())).collect();
-        text += &(cells.join(",") + "\n");
-    }
-    text
-}
-
-/// Quoted if need be (RFC 4180).
-pub fn csv_cell(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+fn csv_table(section: &Section) -> String {
+    let names = csv::record(section.columns.iter().map(|name| field_name(name)));
+    let rows = section.rows.iter().map(|row| csv::record(row.iter().map(Cell::plain)));
+    [names].into_iter().chain(rows).map(|line| line + "\n").collect()
 }
 
 fn field_name(column: &str) -> String {

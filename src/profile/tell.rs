@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::compare;
-use super::report::{csv_cell, sections};
+use super::report::sections;
 use super::totals::{Sum, Totals};
+use crate::text::csv::field;
 
 /// Tells what the runs in `directories` touched: as Markdown, or into files at `to`.
 ///
@@ -40,7 +41,7 @@ pub fn aggregate(directories: &[PathBuf]) -> Result<String> {
     for (path, of_path) in paths {
         for ((operation, outcome, source), sum, nodes) in of_path.parts() {
             let (operation, outcome, source) = (operation.name(), outcome.name(), source.name());
-            let (path, Sum { calls, bytes, nanoseconds }) = (csv_cell(path), sum);
+            let (path, Sum { calls, bytes, nanoseconds }) = (field(path), sum);
             let row =
                 writeln!(text, "{path},{operation},{outcome},{source},{calls},{bytes},{nanoseconds},{nodes}");
             row.expect("memory takes it");

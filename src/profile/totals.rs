@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::{
-    self, Header, LatencyLine, Line, NodeLine, OtherLine, PathLine, RecordingError, TaskLine, TimeLine,
+    self, Header, LatencyLine, Line, NodeLine, OtherLine, PathLine, TaskLine, TimeLine, Trouble,
 };
 
 /// Calls and what they cost.
@@ -109,7 +109,7 @@ impl Totals {
     ///
     /// # Errors
     /// There are none, or one is not to be read.
-    pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, RecordingError> {
+    pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, Trouble> {
         let mut totals = Totals::default();
         for (run, directory) in directories.iter().enumerate() {
             for file in recording::files(directory.as_ref())? {
@@ -123,7 +123,7 @@ impl Totals {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, RecordingError> {
+    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
         let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
         for file in recording::files(directory)? {
             let header = recording::read(&file, |_, line| {
@@ -140,7 +140,7 @@ impl Totals {
     ///
     /// # Errors
     /// It is no whole recording; the sums are then of no use any more.
-    pub fn add(&mut self, run: u32, file: &Path) -> Result<(), RecordingError> {
+    pub fn add(&mut self, run: u32, file: &Path) -> Result<(), Trouble> {
         let header = recording::read(file, |_, line| self.add_line(run, line))?;
         self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
         self.headers.push(header);
@@ -154,7 +154,7 @@ impl Totals {
 
     /// Whether every access was seen, on all nodes of all runs.
     pub fn is_complete(&self) -> bool {
-        self.headers.iter().all(|header| header.observed && header.mode == "full")
+        self.headers.iter().all(Header::is_full)
             && self.nodes.values().all(|node| node.lost == 0)
             && self.missing_nodes().is_empty()
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ask_all, names};
 use crate::holder::messages::Wish;
+use crate::text::size;
 
 /// Version of the layout; it changes when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -62,13 +63,13 @@ fn row(service: &Value, tasks: &str, health: &str) -> String {
     let memory = service["memory"]["rss_bytes"].as_u64().or(service["memory"]["peak_rss_bytes"].as_u64());
     let faults = |what: &str| service["faults"][what].as_u64().unwrap_or(0);
     format!(
-        "{:>6}  {:<16} {tasks:>5} {:>9} {:>9} {:>9} {:>6} MB {:>8}  {health}",
+        "{:>6}  {:<16} {tasks:>5} {:>9} {:>9} {:>9} {:>9} {:>8}  {health}",
         number(&service["rank"]),
         text(&service["host"]),
         answers("cache"),
         answers("parent"),
         answers("storage"),
-        memory.unwrap_or(0) / 1_000_000,
+        size(memory.unwrap_or(0)),
         faults("daemon_restarts") + faults("holder_restarts"),
     )
 }

@@ -14,6 +14,10 @@ use super::record::{Import, Line, Process};
 pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
     let (process, asked, imports) = take_apart(text);
     let Some(process) = process else { return Vec::new() };
+    // An interpreter within another program has no file of its own to go by: only rules for everything speak of it.
+    if !filter.executable(process.executable.as_deref().unwrap_or_default()).is_kept {
+        return Vec::new();
+    }
     let is_python = process.implementation != "R";
     let passes = |import: &Import| {
         let own = import.has('s') || import.has('b') || import.has('f');
@@ -71,7 +75,7 @@ fn take_apart(text: &[u8]) -> (Option<Process>, HashSet<String>, Vec<Import>) {
                 asked.extend(names);
             }
             Line::Import(import) => imports.push(import),
-            Line::Run(_) | Line::End(_) => {}
+            Line::Run(_) | Line::Library(_) | Line::End(_) => {}
         }
     }
     (process, asked, imports)

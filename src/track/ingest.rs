@@ -1,16 +1,20 @@
 //! From files of records into a store.
 //!
 //! A file is taken apart line by line; what cannot be read is counted and passed by. Files that are still being
-//! written (names with a dot) are left alone.
+//! written (names with a dot) are left alone. XALT's files and logs are told by their names and how they begin.
 //!
 //! Not here: where the store lies (`store`), how the files came to be (`flight`).
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::record::{LINE_BYTES_MAX, Line};
 use super::store::{Added, Batch, Store, StoreError};
+use super::xalt_read;
+
+/// How deep files are looked for beneath a directory: XALT's may lie in one for each kind and in others of theirs.
+const DEPTH_MAX: u32 = 4;
 
 /// What one ingest did.
 #[derive(Debug, Default)]
@@ -45,6 +49,8 @@ pub fn ingest(store: &mut Store, paths: &[PathBuf]) -> Result<Ingested, IngestEr
     for path in paths {
         find(path, &mut files, &mut done.troubles);
     }
+    let (of_xalt, files): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(|file| is_of_xalt(file));
+    let of_xalt = xalt_read::read(&of_xalt, &mut done);
     let mut batches = files.iter().filter_map(|file| {
         done.files += 1;
         match read(file) {
@@ -64,25 +70,49 @@ pub fn ingest(store: &mut Store, paths: &[PathBuf]) -> Result<Ingested, IngestEr
             }
         }
     });
+    let mut batches = batches.by_ref().chain(of_xalt);
     let added = store.add(&mut batches)?;
     drop(batches);
     Ok(Ingested { added, ..done })
 }
 
-fn find(path: &Path, files: &mut Vec<PathBuf>, troubles: &mut Vec<String>) {
-    if !path.is_dir() {
+/// Files of records in `path`, or itself; what cannot be read is among the `troubles`.
+pub fn find(path: &Path, files: &mut Vec<PathBuf>, troubles: &mut Vec<String>) {
+    if path.is_dir() {
+        find_beneath(path, DEPTH_MAX, files, troubles);
+    } else {
         files.push(path.to_owned());
-        return;
     }
-    match fs::read_dir(path) {
-        Ok(entries) => {
-            let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            here.retain(|file| file.extension().is_some_and(|it| it == "jsonl") && !is_hidden(file));
-            here.sort();
-            files.append(&mut here);
+}
+
+fn find_beneath(directory: &Path, depth: u32, files: &mut Vec<PathBuf>, troubles: &mut Vec<String>) {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return troubles.push(format!("{}: {error}", directory.display())),
+    };
+    let mut here: Vec<(PathBuf, bool)> = entries
+        .flatten()
+        .map(|entry| (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
+        .filter(|(path, _)| !is_hidden(path))
+        .collect();
+    here.sort();
+    for (path, is_directory) in here {
+        if is_directory && depth > 0 {
+            find_beneath(&path, depth - 1, files, troubles);
+        } else if !is_directory && path.extension().is_some_and(|it| it == "jsonl" || it == "json") {
+            files.push(path);
         }
-        Err(error) => troubles.push(format!("{}: {error}", path.display())),
     }
+}
+
+/// Whether XALT wrote it: one of its files, or a log. Ours are told by their names, or by how they begin.
+fn is_of_xalt(file: &Path) -> bool {
+    if let Some(extension) = file.extension().filter(|it| *it == "jsonl" || *it == "json") {
+        return extension == "json";
+    }
+    let mut head = Vec::new();
+    let read = fs::File::open(file).map(|file| file.take(6).read_to_end(&mut head));
+    read.is_ok_and(|read| read.is_ok()) && !head.is_empty() && head != b"[\"run\""
 }
 
 fn is_hidden(file: &Path) -> bool {
@@ -91,16 +121,26 @@ fn is_hidden(file: &Path) -> bool {
 
 /// Takes a file apart; no batch if it does not say which run it is about.
 fn read(file: &Path) -> io::Result<(Option<Batch>, u64)> {
-    let mut reader = BufReader::new(fs::File::open(file)?);
+    take_apart(&mut BufReader::new(fs::File::open(file)?))
+}
+
+/// The same for lines that are elsewhere.
+///
+/// # Errors
+/// What reading answered.
+pub fn take_apart(mut reader: &mut impl BufRead) -> io::Result<(Option<Batch>, u64)> {
     let (mut batch, mut bad_lines, mut line): (Option<Batch>, u64, Vec<u8>) = (None, 0, Vec::new());
     while next(&mut reader, &mut line)? {
         match (Line::parse(&line), &mut batch) {
-            (Some(Line::Run(run)), None) => batch = Some(Batch { run, end: None, processes: Vec::new() }),
+            (Some(Line::Run(run)), None) => {
+                batch = Some(Batch { run, end: None, processes: Vec::new(), libraries: Vec::new() });
+            }
             (Some(Line::Process(process)), Some(batch)) => batch.processes.push((process, Vec::new())),
             (Some(Line::Import(import)), Some(batch)) if !batch.processes.is_empty() => {
                 let last = batch.processes.last_mut().expect("there is one, as the guard says");
                 last.1.push(import);
             }
+            (Some(Line::Library(library)), Some(batch)) => batch.libraries.push(library),
             (Some(Line::End(end)), Some(batch)) => batch.end = Some(end),
             (Some(Line::Asks(_)), _) => {}
             _ => bad_lines += 1,
@@ -110,7 +150,10 @@ fn read(file: &Path) -> io::Result<(Option<Batch>, u64)> {
 }
 
 /// The next line without its end; what is beyond the limit of a line is read away.
-fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+///
+/// # Errors
+/// What reading answered.
+pub fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut came = false;
     loop {

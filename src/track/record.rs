@@ -93,6 +93,19 @@ pub struct Import {
     pub by: Option<String>,
 }
 
+/// A shared object that processes of the run had mapped. In flight `processes` is the number of one process; in a message
+/// it is how many had it mapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "LibraryLine", into = "LibraryLine")]
+pub struct Library {
+    /// The file.
+    pub path: String,
+    /// The package that brought it, if its path tells.
+    pub package: Option<String>,
+    /// See above.
+    pub processes: u32,
+}
+
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
@@ -104,6 +117,8 @@ pub enum Line {
     Asks(Vec<String>),
     /// An import.
     Import(Import),
+    /// A shared object.
+    Library(Library),
     /// How the run ended.
     End(End),
 }
@@ -132,6 +147,7 @@ impl Line {
             b"[\"run\"" => inner(line).map(Line::Run),
             b"[\"proc\"" => inner(line).map(Line::Process),
             b"[\"asks\"" => inner(line).map(Line::Asks),
+            b"[\"lib\"" => serde_json::from_slice(line).ok().map(Line::Library),
             b"[\"end\"" => inner(line).map(Line::End),
             _ => None,
         }
@@ -144,6 +160,7 @@ impl Line {
             Line::Process(process) => serde_json::to_string(&("proc", process)),
             Line::Asks(names) => serde_json::to_string(&("asks", names)),
             Line::Import(import) => serde_json::to_string(import),
+            Line::Library(library) => serde_json::to_string(library),
             Line::End(end) => serde_json::to_string(&("end", end)),
         };
         text.expect("strings and finite numbers have a JSON form") + "\n"
@@ -162,6 +179,20 @@ impl From<Import> for ImportLine {
     fn from(import: Import) -> Self {
         let Import { number, name, path, version, own_us, total_us, flags, by } = import;
         ("i".to_owned(), number, name, path, version, own_us, total_us, flags, by)
+    }
+}
+
+type LibraryLine = (String, String, Option<String>, u32);
+
+impl From<LibraryLine> for Library {
+    fn from((_, path, package, processes): LibraryLine) -> Self {
+        Library { path, package, processes }
+    }
+}
+
+impl From<Library> for LibraryLine {
+    fn from(Library { path, package, processes }: Library) -> Self {
+        ("lib".to_owned(), path, package, processes)
     }
 }
 
@@ -189,8 +220,10 @@ mod tests {
             flags: "pa".to_owned(),
             by: None,
         };
-        for line in [Line::Import(import), Line::Asks(vec!["x".to_owned()]), Line::End(End { seconds: 1.5 })]
-        {
+        let library = Library { path: "/a\nb.so".to_owned(), package: None, processes: 3 };
+        let others =
+            [Line::Asks(vec!["x".to_owned()]), Line::Library(library), Line::End(End { seconds: 1.5 })];
+        for line in others.into_iter().chain([Line::Import(import)]) {
             let text = line.to_text();
             assert_eq!(text.matches('\n').count(), 1);
             assert_eq!(Line::parse(text.trim_end().as_bytes()), Some(line));

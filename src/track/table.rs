@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::text::{Side, aligned, csv, grouped, plain};
+
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
@@ -47,7 +49,15 @@ impl Cell {
     /// For people.
     pub fn shown(&self) -> String {
         match self {
-            Cell::Text(text) => text.chars().flat_map(visible).collect(),
+            Cell::Text(text) => plain(text),
+            Cell::Count(count) => grouped(count.round() as u64),
+            quantity => quantity.raw(),
+        }
+    }
+
+    fn raw(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
             Cell::Count(count) => format!("{count:.0}"),
             Cell::Quantity(quantity) => format!("{quantity:.3}"),
         }
@@ -65,41 +75,19 @@ impl Cell {
 impl Table {
     /// Aligned columns: names to the left, numbers to the right.
     pub fn text(&self) -> String {
-        let shown: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(Cell::shown).collect()).collect();
-        let width = |at: usize| {
-            let cells = shown.iter().map(|row| row[at].chars().count());
-            cells.chain([self.columns[at].len()]).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let is_text = |at: usize| self.rows.first().is_none_or(|row| matches!(row[at], Cell::Text(_)));
-        let line = |cells: &[String]| {
-            let padded = cells.iter().enumerate().map(|(at, cell)| match is_text(at) {
-                true => format!("{cell:<0$}", widths[at]),
-                false => format!("{cell:>0$}", widths[at]),
-            });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        };
-        let head: Vec<String> = self.columns.iter().map(|&name| name.to_owned()).collect();
-        std::iter::once(line(&head)).chain(shown.iter().map(|row| line(row))).collect()
+        let sides: Vec<Side> =
+            (0..self.columns.len()).map(|at| if is_text(at) { Side::Left } else { Side::Right }).collect();
+        let head = self.columns.iter().map(|&name| name.to_owned()).collect();
+        let rows = self.rows.iter().map(|row| row.iter().map(Cell::shown).collect());
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+        aligned(&sides, &rows).into_iter().map(|line| line + "\n").collect()
     }
 
-    /// As RFC 4180 has it.
+    /// Comma-separated values.
     pub fn csv(&self) -> String {
-        let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text.to_owned(),
-        };
-        // A spreadsheet takes what begins so for a formula.
-        let field = |cell: &Cell| match cell {
-            Cell::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
-                quoted(&format!("'{text}"))
-            }
-            Cell::Text(text) => quoted(text),
-            number => number.shown(),
-        };
-        let lines = self.rows.iter().map(|row| row.iter().map(field).collect::<Vec<_>>().join(","));
-        std::iter::once(self.columns.join(",")).chain(lines).map(|line| line + "\r\n").collect()
+        let rows = self.rows.iter().map(|row| csv::record(row.iter().map(Cell::raw)));
+        std::iter::once(csv::record(&self.columns)).chain(rows).map(|line| line + "\n").collect()
     }
 
     /// A list of objects.
@@ -109,14 +97,6 @@ impl Table {
             Value::Object(names.zip(row.iter().map(Cell::json)).collect::<Map<_, _>>())
         };
         Value::Array(self.rows.iter().map(object).collect())
-    }
-}
-
-/// `character`, or how it is written if it would not be seen as itself.
-fn visible(character: char) -> Vec<char> {
-    match character.is_control() {
-        true => character.escape_default().collect(),
-        false => vec![character],
     }
 }
 
@@ -131,13 +111,13 @@ mod tests {
             Table { columns: vec!["package", "runs"], rows: vec![vec![Cell::text(name), Cell::Count(2.0)]] };
         assert_eq!(table.text().lines().count(), 2);
         assert!(!table.text().contains('\u{1b}'));
-        assert_eq!(table.csv(), "package,runs\r\n\"a,\"\"b\"\"\n\u{1b}[31m\",2\r\n");
+        assert_eq!(table.csv(), "package,runs\n\"a,\"\"b\"\"\n\u{1b}[31m\",2\n");
         assert_eq!(table.json()[0]["package"], name);
     }
 
     #[test]
     fn a_name_is_no_formula() {
         let table = Table { columns: vec!["package"], rows: vec![vec![Cell::text("=cmd()")]] };
-        assert_eq!(table.csv(), "package\r\n'=cmd()\r\n");
+        assert_eq!(table.csv(), "package\n'=cmd()\n");
     }
 }

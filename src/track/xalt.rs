@@ -21,7 +21,7 @@ pub const RECORD_PKG: &str = "xalt_record_pkg";
 const ARGUMENT_BYTES_MAX: usize = 4096;
 
 /// For a name or a path that XALT's hook could not find out.
-const UNKNOWN: &str = "<unknown>";
+pub const UNKNOWN: &str = "<unknown>";
 
 /// One import as XALT has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,11 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// A record whose place for the checksum holds 0xFFFF, with the checksum in it.
+pub fn checked(text: &str) -> String {
+    text.replacen("0xFFFF", &format!("0x{:04X}", crc16(text.as_bytes())), 1)
+}
+
 impl Package {
     /// As XALT writes it: fields in the order of its hook's arguments, other characters than ASCII as `\uXXXX`.
     pub fn to_json(&self) -> String {
@@ -68,10 +73,9 @@ impl Package {
             "R" => format!("\"package_name\":{name},\"package_version\":{version}"),
             _ => format!("\"package_version\":{version},\"package_name\":{name}"),
         };
-        let text = format!(
+        checked(&format!(
             "{{\"crc\":\"0xFFFF\",\"program\":{program},\"xalt_run_uuid\":{uuid},{fields},\"package_path\":{path}}}"
-        );
-        text.replacen("0xFFFF", &format!("0x{:04X}", crc16(text.as_bytes())), 1)
+        ))
     }
 
     /// Reads what XALT or [`Package::to_json`] wrote.
@@ -167,8 +171,12 @@ fn cut(text: &str) -> String {
 }
 
 /// A JSON string of ASCII alone.
-fn quoted(text: &str) -> String {
-    let text = serde_json::to_string(text).expect("a string has a JSON form");
+pub fn quoted(text: &str) -> String {
+    ascii(&serde_json::to_string(text).expect("a string has a JSON form"))
+}
+
+/// A text of JSON, with other characters than ASCII as `\uXXXX`: they stand in strings alone.
+pub fn ascii(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for character in text.chars() {
         match character.is_ascii() {

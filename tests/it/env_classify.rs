@@ -66,7 +66,7 @@ fn what_cannot_be_read_is_one_line_each_and_the_rest_counts() {
     let output = scene.env(&["classify", "--csv", "."]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("spinney: ./recording-cut.jsonl:1: not a recording"), "{said}");
+    assert!(said.contains("spinney: ./recording-cut.jsonl:1: is not a recording"), "{said}");
     assert!(text(&output.stdout).contains("native:torch,1,8,"));
     let output = scene.env(&["classify", "recording-cut.jsonl"]);
     assert!(output.stdout.is_empty() && text(&output.stderr).contains("no recording could be read"));

@@ -32,9 +32,12 @@ impl RecordingScene {
     pub fn write(&self, name: &str, mode: &str, rows: &[String]) {
         let header = serde_json::json!({
             "schema": 1, "kind": "recording", "mode": mode, "job": "7", "command": ["python3"],
-            "views": ["/opt/env", self.home()], "n_nodes": 4, "missing_nodes": [], "tag": "", "unix_us": 5
+            "views": ["/opt/env", self.home()], "n_nodes": 4, "missing_nodes": [], "observed": mode == "full",
+            "tag": "", "unix_us": 5
         });
-        fs::write(self.home().join(name), format!("{header}\n{}\n", rows.join("\n"))).unwrap();
+        let end = serde_json::json!({ "kind": "end", "lines": 1 + rows.len() });
+        let lines = [&[header.to_string()], rows, &[end.to_string()]].concat();
+        fs::write(self.home().join(name), lines.join("\n") + "\n").unwrap();
     }
 
     /// Runs `spinney env WORDS` with no variables but HOME.

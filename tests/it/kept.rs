@@ -90,6 +90,21 @@ fn what_one_run_has_read_the_next_finds_in_memory() {
 }
 
 #[test]
+fn the_environment_of_a_command_is_found_from_where_up_was_called() {
+    for scene in scenes() {
+        let made = output(scene.native("python3").args(["-m", "venv", "--without-pip", "mine"]));
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let job = job(&scene);
+        let up = output(&mut scene.spinney(&["up", "--job", &job, "--", "mine/bin/python3"]));
+        assert!(up.status.success(), "{}: {}", scene.who(), text(&up.stderr));
+        let views = &services(&scene)[0]["views"];
+        let mine = fs::canonicalize(scene.home.join("mine")).unwrap();
+        assert_eq!(views[0], mine.to_str().unwrap(), "{}", scene.who());
+        assert_down(&scene);
+    }
+}
+
+#[test]
 fn nodes_of_one_machine_come_up_together_and_runs_find_theirs() {
     for scene in scenes() {
         assert_up(&scene, &["--local-nodes", "3"], 3);

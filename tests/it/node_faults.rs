@@ -3,7 +3,6 @@
 //! Not here: links that are cut (`hosts`), which node is asked when another fails (`tests` of `tree`).
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use spinney::tree::{Shape, Shard};
 
 use crate::actor::{Actor, Ask, at};
 use crate::cluster::{Cluster, counted, daemon_of, replace_daemons};
+use crate::imports::{IMPORT_ALL, standard_library};
 use crate::scene::{Scene, eventually, kill, ordinary, output, scenes, text};
 use crate::semantics::tree::settle;
 use crate::sharing::forest;
@@ -73,29 +73,16 @@ fn deaths_of_daemons_are_not_seen_by_whoever_reads_a_whole_tree_on_eight_nodes()
     scene.assert_nothing_left();
 }
 
-/// Imports everything there is, and prints where it came from: anything else that was loaded, or not found, shows.
-const IMPORT: &str = "import importlib, pkgutil, sys\n\
-    names = sorted(m.name for m in pkgutil.iter_modules([sys.argv[1]]) if m.name not in ('antigravity', 'this', 'idlelib'))\n\
-    for name in names:\n\
-    \x20   try:\n\
-    \x20       m = importlib.import_module(name)\n\
-    \x20       print(name, getattr(m, '__file__', None), len(dir(m)), flush=True)\n\
-    \x20   except ImportError as e:\n\
-    \x20       print(name, e, flush=True)\n";
-
 #[test]
 fn imports_on_several_nodes_go_on_while_daemons_die_again_and_again() {
-    let library = output(
-        std::process::Command::new("python3")
-            .args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]),
-    );
-    let library = text(&library.stdout).trim().to_owned();
+    let library = standard_library();
     let mut scene = scenes().swap_remove(0); // whose interpreter is surely readable by whoever runs the tests
-    scene.env = Path::new(&library).to_owned();
-    let want = output(scene.native("python3").args(["-c", IMPORT, &library]));
+    scene.env = library.clone();
+    let library = library.to_str().unwrap();
+    let want = output(scene.native("python3").args(["-c", IMPORT_ALL, library]));
     let words = "exec python3 -c \"$0\" \"$1\" > said.$SPINNEY_NODE 2> complained.$SPINNEY_NODE";
     let flags = ["--require", "-q", "--local-nodes", "3", "--shards", "2", "--fan-out", "1"];
-    let mut command = scene.run(&flags, &["sh", "-c", words, IMPORT, &library]);
+    let mut command = scene.run(&flags, &["sh", "-c", words, IMPORT_ALL, library]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let daemons = |scene: &Scene| -> Vec<i32> {
         let all = scene.processes().into_iter().filter(|(_, line)| line.contains("daemon-process"));

@@ -241,7 +241,7 @@ fn reports_count_a_run_once_however_often_it_is_ingested() {
         output(&mut scene.spinney(&["track", "report", "--store", store, "--format", "csv", "versions"]));
     assert_eq!(
         succeeded(&report),
-        "package,program,version,runs,users\r\nfirst,python,1.5,2,1\r\nsecond,python,1.5,2,1\r\n"
+        "package,program,version,runs,users\nfirst,python,1.5,2,1\nsecond,python,1.5,2,1\n"
     );
     assert_eq!(fs::metadata(store).unwrap().permissions().mode() & 0o777, 0o600);
 }

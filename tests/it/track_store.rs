@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use spinney::track::xalt::{Package, checked};
+
 use crate::postgres::Server;
 use crate::scene::{Scene, eventually, finish, kill, output, pid_of, scenes, text};
 
 /// All questions.
 const QUESTIONS: &[&str] =
-    &["packages", "versions", "interpreters", "slowest", "asked", "unseen", "users", "projects"];
+    &["packages", "versions", "interpreters", "slowest", "asked", "unseen", "libraries", "users", "projects"];
 
 /// Whoever runs the tests, and an address of an empty store of each kind.
 fn stores(server: &Server) -> (Scene, [String; 2]) {
@@ -41,7 +43,7 @@ impl Run<'_> {
             let line = serde_json::json!(["i", number, name, path, version, own_us, own_us * 2, flags, null]);
             text += &format!("{line}\n");
         }
-        text + "[\"end\",{\"seconds\":1800.0}]\n"
+        text + "[\"lib\",\"/usr/lib/libm.so.6\",\"libc6\",1]\n[\"end\",{\"seconds\":1800.0}]\n"
     }
 }
 
@@ -72,9 +74,14 @@ fn ingest(scene: &Scene, store: &str, records: &std::path::Path) -> Output {
 }
 
 fn report(scene: &Scene, store: &str, words: &[&str]) -> String {
-    let report = output(scene.spinney(&["track", "report", "--store", store, "--format", "csv"]).args(words));
+    report_as(scene, store, "csv", words)
+}
+
+fn report_as(scene: &Scene, store: &str, format: &str, words: &[&str]) -> String {
+    let mut command = scene.spinney(&["track", "report", "--store", store, "--format", format]);
+    let report = output(command.args(words));
     assert!(report.status.success(), "{store} {words:?}: {}", text(&report.stderr));
-    text(&report.stdout).replace("\r\n", "\n")
+    text(&report.stdout)
 }
 
 #[test]
@@ -99,13 +106,14 @@ fn both_stores_answer_alike_and_count_once_what_is_ingested_twice() {
             ),
             (
                 "interpreters",
-                "python,version,runs,users,node_hours\nconda,3.11.7,101,2,101.000\n~/.local,'-,1,1,1.000\n",
+                "python,version,runs,users,node_hours\nconda,3.11.7,101,2,101.000\n~/.local,-,1,1,1.000\n",
             ),
             ("asked", "package,program,runs,asked_for,pulled_in\nnumpy,python,101,1,100\nsix,python,1,1,0\n"),
             (
                 "users",
                 "user,runs,packages,node_hours,import_seconds\nbob,100,1,100.000,25.000\nada,1,2,1.000,0.501\n",
             ),
+            ("libraries", "library,package,runs,users,node_hours\n/usr/lib/libm.so.6,libc6,101,2,101.000\n"),
             ("projects", "project,runs,packages,node_hours,import_seconds\nchem,101,2,101.000,25.501\n"),
         ];
         for (question, table) in want {
@@ -124,6 +132,21 @@ fn both_stores_answer_alike_and_count_once_what_is_ingested_twice() {
             stores.each_ref().map(|store| report(&scene, store, &[question, "--unseen-days", "3"]));
         assert_eq!(one, other);
     }
+}
+
+#[test]
+fn several_questions_are_answered_at_once_each_under_its_name() {
+    let scene = scenes().swap_remove(0);
+    let (records, store) = (write(&scene, "records", TWO_RUNS), scene.home.join("track.db"));
+    let store = store.to_str().unwrap();
+    assert!(ingest(&scene, store, &records).status.success());
+    let json = report_as(&scene, store, "json", &["users", "projects"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["users"][0]["user"], &json["projects"][0]["runs"]), (&"bob".into(), &101.into()));
+    let shown = report_as(&scene, store, "text", &["users", "projects"]);
+    assert!(shown.starts_with("users\nuser ") && shown.contains("\n\nprojects\nproject "), "{shown}");
+    let page = report_as(&scene, store, "html", &["--anonymous", "--user", "ada"]);
+    assert!(page.contains("Only runs of user-") && !page.contains("ada"), "{page}");
 }
 
 #[test]
@@ -146,6 +169,39 @@ fn sites_queries_for_xalts_tables_are_answered() {
     assert_eq!(rows, want);
     let ids = server.query_one("SELECT count(DISTINCT pkg_id) FROM xalt_pkg", &[]).unwrap();
     assert_eq!(ids.get::<_, i64>(0), 3);
+}
+
+#[test]
+fn xalts_packages_count_for_their_user_though_their_run_is_told_of_later() {
+    let server = Server::start();
+    let (scene, stores) = stores(&server);
+    let packages = scene.home.join("xalt");
+    fs::create_dir(&packages).unwrap();
+    for (name, hex) in [("numpy", "000000000001"), ("scipy", "000000000002")] {
+        let package = Package {
+            program: "python".to_owned(),
+            xalt_run_uuid: "u-1".to_owned(),
+            package_version: "3.11.7".to_owned(),
+            package_name: name.to_owned(),
+            package_path: format!("/e/{name}"),
+        };
+        let file = format!("pkg.host.2026_01_02_03_04_05_0000.e_e.u-1.{hex}.json");
+        fs::write(packages.join(file), package.to_json()).unwrap();
+    }
+    let run = r#"{"crc":"0x1234","userT":{"run_uuid":"u-1","user":"eve","account":"bio","syshost":"host","exec_path":"/usr/bin/python3"},
+        "userDT":{"start_time":1700000000.0,"run_time":3600.0,"end_time":1700003600.0,"probability":0.01,"num_nodes":2,"num_cores":8}}"#;
+    let later = scene.home.join("later");
+    fs::create_dir(&later).unwrap();
+    let record = checked(&run.replace(['\n', ' '], "").replace("0x1234", "0xFFFF"));
+    fs::write(later.join("run.host.2026_01_02_03_04_05_0000.eve.zzz.u-1.json"), record).unwrap();
+    for store in &stores {
+        assert!(ingest(&scene, store, &packages).status.success());
+        let done = ingest(&scene, store, &later);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        assert!(text(&ingest(&scene, store, &packages).stdout).contains("0 runs, 0 processes, 0 imports"));
+        let want = "user,runs,packages,node_hours,import_seconds\neve,100,2,200.000,0.000\n";
+        assert_eq!(report(&scene, store, &["users"]), want, "{store}");
+    }
 }
 
 #[test]
@@ -251,6 +307,12 @@ fn names_are_only_names_whatever_they_say() {
         let shown = output(&mut scene.spinney(&["track", "report", "--store", store]));
         assert_eq!(text(&shown.stdout).lines().count(), 1 + odd.len(), "each stays in its line");
         assert!(!text(&shown.stdout).contains('\u{1b}'));
+        let page = report_as(&scene, store, "html", &[]);
+        assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>alert"), "{page}");
+        assert!(
+            page.contains("<svg") && !page.contains("http://") && !page.contains(" src="),
+            "it loads nothing"
+        );
         let words = ["track", "report", "--store", store, "--format", "json", "packages"];
         let json: serde_json::Value =
             serde_json::from_slice(&output(&mut scene.spinney(&words)).stdout).unwrap();
@@ -393,7 +455,7 @@ fn a_full_disk_costs_nothing_that_was_kept() {
     let mut command = scene.native("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
     let done = output(command.arg(&disk).arg(&scene.binary).arg(&small).arg(&large));
-    let said = text(&done.stdout).replace("\r\n", "\n");
+    let said = text(&done.stdout);
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(
         text(&done.stderr).contains("no space is left where it lies") && said.contains("code 1"),

@@ -1,9 +1,11 @@
 //! `spinney track`: one file per subcommand.
 
+mod export;
 mod filter;
 mod hook;
 mod ingest;
 mod report;
+mod send;
 
 use std::process::ExitCode;
 
@@ -25,19 +27,23 @@ pub struct TrackArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Export(export::ExportArgs),
     Filter(filter::FilterArgs),
     Hook(hook::HookArgs),
     Ingest(ingest::IngestArgs),
     Report(report::ReportArgs),
+    Send(send::SendArgs),
 }
 
 /// Does what it says.
 pub fn run(args: &TrackArgs) -> ExitCode {
     match &args.command {
+        Command::Export(args) => export::run(args),
         Command::Filter(args) => filter::run(args),
         Command::Hook(args) => hook::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Report(args) => report::run(args),
+        Command::Send(args) => send::run(args),
     }
 }
 

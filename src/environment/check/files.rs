@@ -79,7 +79,10 @@ fn path_file(
             findings.push(Finding::new(fault, &name, OsStr::from_bytes(line).to_owned(), says));
         };
         match fs::canonicalize(&path) {
-            Err(_) => find(Fault::Absent, "does not exist".to_owned()),
+            Err(error) => {
+                let (fault, says) = super::of_error(&error);
+                find(fault, says);
+            }
             Ok(real) if seen.contains(&real) => {
                 find(Fault::Duplicate, "leads to a directory that is searched already".to_owned());
             }

@@ -14,7 +14,8 @@ mod values;
 mod variables;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use super::bounds;
 use super::look::Disk;
 use super::recorded::Recorded;
 use super::surroundings::Surroundings;
-use super::table;
+use crate::text::{counted, plain};
 use active::Active;
 use probes::Probes;
 pub use values::Shell;
@@ -38,6 +39,8 @@ pub enum Fault {
     Duplicate,
     /// Not there.
     Absent,
+    /// Storage gives another answer than that it is not there: so nobody knows what it holds.
+    Unreachable,
     /// Says nothing, or means the working directory.
     Empty,
     /// Of another Python, environment or an older toolchain.
@@ -54,11 +57,31 @@ impl Fault {
         match self {
             Self::Duplicate => "duplicate",
             Self::Absent => "absent",
+            Self::Unreachable => "unreachable",
             Self::Empty => "empty",
             Self::Stale => "stale",
             Self::Shadowed => "shadowed",
             Self::NeverHit => "never-hit",
         }
+    }
+}
+
+/// What is wrong with an entry that storage answered with `error`.
+fn of_error(error: &io::Error) -> (Fault, String) {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            (Fault::Absent, "does not exist".to_owned())
+        }
+        _ => (Fault::Unreachable, format!("cannot be reached: {error}")),
+    }
+}
+
+/// What is wrong with `path`, which should lead to a directory.
+fn of_no_directory(path: &Path) -> Option<(Fault, String)> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some((Fault::Absent, "is no directory".to_owned())),
+        Err(error) => Some(of_error(&error)),
     }
 }
 
@@ -137,13 +160,13 @@ impl Check {
 
     /// One object with everything.
     pub fn json(&self) -> Value {
-        let path = |path: &PathBuf| table::plain(path.as_os_str());
+        let path = |path: &PathBuf| plain(path);
         let finding = |finding: &Finding| {
             json!({
                 "fault": finding.fault.name(),
                 "place": finding.place,
-                "entry": table::plain(&finding.entry),
-                "says": table::plain(finding.says.as_ref()),
+                "entry": plain(&finding.entry),
+                "says": plain(&finding.says),
                 "probes": finding.probes.map(|probes| json!({
                     "absent": probes.absent, "found": probes.found, "nanoseconds": probes.nanoseconds
                 })),
@@ -187,7 +210,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
     let (of_path_files, running) = files::path_files(python);
     findings.extend(of_path_files);
     if running > 0 {
-        let files = table::counted(running as u64, "`.pth` file");
+        let files = counted(running as u64, "`.pth` file");
         remarks.push(format!("code that each start of Python runs: in {files}"));
     }
     // What the system's packages carry, its own loader finds on the node's own disk.
@@ -195,7 +218,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
         let audit = native::audit(site);
         findings.extend(audit.findings);
         if audit.modules > 0 {
-            let modules = table::counted(audit.modules as u64, "compiled module");
+            let modules = counted(audit.modules as u64, "compiled module");
             let rest = if audit.is_cut { "; there are more" } else { "" };
             remarks.push(format!("looked into {modules} in `{}`{rest}", site.display()));
         }
@@ -204,7 +227,7 @@ fn audit_files(python: &Active, findings: &mut Vec<Finding>, remarks: &mut Vec<S
 
 fn normal_probes(recorded: &Recorded) -> Vec<String> {
     let told = |(what, calls, why): (&str, u64, &str)| {
-        format!("normal: {} for `{what}`; {why}", table::counted(calls, "probe"))
+        format!("normal: {} for `{what}`; {why}", counted(calls, "probe"))
     };
     probes::normal(recorded).into_iter().map(told).collect()
 }

@@ -15,6 +15,7 @@ use object::read::elf::{Dyn, FileHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef, elf};
 
 use super::{Fault, Finding};
+use crate::text::grouped;
 
 /// Compiled modules looked into at most: a torch environment has 1,300.
 pub const MODULES_MAX: usize = 20_000;
@@ -64,7 +65,7 @@ pub fn audit(directory: &Path) -> Audit {
         let first = modules[0].strip_prefix(directory).unwrap_or(&modules[0]).display();
         let others = match modules.len() {
             1 => String::new(),
-            n => format!(" and {} more", super::table::grouped(n as u64 - 1)),
+            n => format!(" and {} more", grouped(n as u64 - 1)),
         };
         audit.findings.push(Finding::new(fault, kind, entry, format!("{says}; in {first}{others}")));
     }
@@ -122,7 +123,10 @@ fn faults(path: &SearchPath, module: &Path) -> Vec<(Fault, OsString, String)> {
             continue;
         }
         match fs::canonicalize(&expanded) {
-            Err(_) => faults.push((Fault::Absent, written, "does not exist".to_owned())),
+            Err(error) => {
+                let (fault, says) = super::of_error(&error);
+                faults.push((fault, written, says));
+            }
             Ok(real) if seen.contains(&real) => {
                 faults.push((Fault::Duplicate, written, "leads to a directory named before".to_owned()));
             }

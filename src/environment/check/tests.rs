@@ -221,3 +221,16 @@ fn the_command_says_which_python_is_meant() {
         assert_eq!(check.python.map(|python| python.prefix), want.map(|name| place.at(name)), "{command:?}");
     }
 }
+
+#[test]
+fn only_storage_says_that_something_does_not_exist() {
+    for (errno, fault) in [
+        (libc::ENOENT, Fault::Absent),
+        (libc::ENOTDIR, Fault::Absent),
+        (libc::EACCES, Fault::Unreachable),
+        (libc::EIO, Fault::Unreachable),
+        (libc::ESTALE, Fault::Unreachable),
+    ] {
+        assert_eq!(super::of_error(&std::io::Error::from_raw_os_error(errno)).0, fault, "{errno}");
+    }
+}

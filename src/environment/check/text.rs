@@ -1,7 +1,7 @@
 //! An audit as it is printed for people: findings by place, then what to paste.
 
 use super::{Check, Fault, Finding, values};
-use crate::environment::table::{counted, plain, time, wrapped};
+use crate::text::{counted, plain, time, wrapped};
 
 /// Columns before the words of a finding.
 const INDENT: &str = "             ";
@@ -18,7 +18,7 @@ pub(super) fn lines(check: &Check) -> Vec<String> {
         }
     }
     for place in places {
-        lines.extend([String::new(), plain(place.as_ref())]);
+        lines.extend([String::new(), plain(place)]);
         let here = check.findings.iter().filter(|finding| finding.place == place);
         lines.extend(here.flat_map(finding_lines));
     }
@@ -36,9 +36,8 @@ pub(super) fn lines(check: &Check) -> Vec<String> {
 fn head(check: &Check) -> String {
     let Some(python) = &check.python else { return "no Python was found".to_owned() };
     let library = python.library.as_deref().unwrap_or("python");
-    let base =
-        python.base.as_ref().map(|base| format!(", base {}", plain(base.as_os_str()))).unwrap_or_default();
-    format!("{library} of {}{base}", plain(python.prefix.as_os_str()))
+    let base = python.base.as_ref().map(|base| format!(", base {}", plain(base))).unwrap_or_default();
+    format!("{library} of {}{base}", plain(&python.prefix))
 }
 
 fn finding_lines(finding: &Finding) -> Vec<String> {
@@ -51,7 +50,7 @@ fn finding_lines(finding: &Finding) -> Vec<String> {
         }
         _ => String::new(),
     };
-    let words = wrapped(&format!("{}{cost}", plain(finding.says.as_ref())), INDENT, INDENT);
+    let words = wrapped(&format!("{}{cost}", plain(&finding.says)), INDENT, INDENT);
     let words = words.into_iter().map(|line| line.replace('\u{a0}', " "));
     [format!("  {:<10} {entry}", finding.fault.name())].into_iter().chain(words).collect()
 }

@@ -132,8 +132,8 @@ pub fn prefixes(around: &Surroundings, active: Option<&Active>) -> Vec<Finding> 
         let Some(path) = around.path(name) else { continue };
         let mut find =
             |fault, says: String| findings.push(Finding::new(fault, name, path.clone().into(), says));
-        if !path.is_dir() {
-            find(Fault::Absent, "does not exist".to_owned());
+        if let Some((fault, says)) = super::of_no_directory(&path) {
+            find(fault, says);
         } else if !path.join(marker).exists() {
             find(Fault::Stale, format!("is no {what}: it has no `{marker}`"));
         } else if let Some(active) = active.filter(|active| !is_of(&path, active)) {
@@ -150,8 +150,8 @@ pub fn prefixes(around: &Surroundings, active: Option<&Active>) -> Vec<Finding> 
 fn python_home(around: &Surroundings, active: Option<&Active>) -> Option<Finding> {
     let home = around.path("PYTHONHOME")?;
     let find = |fault, says| Some(Finding::new(fault, "PYTHONHOME", home.clone().into(), says));
-    if !home.is_dir() {
-        return find(Fault::Absent, "does not exist; Python cannot start".to_owned());
+    if let Some((fault, says)) = super::of_no_directory(&home) {
+        return find(fault, format!("{says}; Python cannot start"));
     }
     let library = active.and_then(|active| active.library.as_deref())?;
     if !["lib", "lib64"].iter().any(|lib| home.join(lib).join(library).is_dir()) {
@@ -229,8 +229,7 @@ fn absent(entry: &Entry, variable: &str, sought: Sought) -> Option<(Fault, Strin
     let Some(real) = &entry.real else {
         // An archive of modules is a usual entry of PYTHONPATH.
         let is_archive = sought == Sought::Modules && entry.path.is_file();
-        let says = if entry.path.exists() { "is no directory" } else { "does not exist" };
-        return (!is_archive).then(|| (Fault::Absent, says.to_owned()));
+        return super::of_no_directory(&entry.path).filter(|_| !is_archive);
     };
     // The system's own directories are always there, whether anybody has put something in or not.
     let is_empty =

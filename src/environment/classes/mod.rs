@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::recorded::{Recorded, Usage};
-use super::table;
+use crate::text::{csv, plain};
 use places::Places;
 pub use rules::{Rules, RulesError};
 
@@ -109,7 +109,7 @@ impl Classes {
                 usage.nanoseconds,
             ];
             let fields = [class.name.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
-            table::csv(&fields.collect::<Vec<_>>())
+            csv::record(fields)
         };
         [head].into_iter().chain(self.classes.iter().map(row)).collect()
     }
@@ -121,7 +121,7 @@ fn class_json(class: &Class) -> Value {
     value["paths"] = json!(class.paths);
     let path_json = |(path, usage): &(PathBuf, Usage)| {
         let mut value = usage_json(usage);
-        value["path"] = json!(table::plain(path.as_os_str()));
+        value["path"] = json!(plain(path));
         value
     };
     value["top"] = class.top.iter().map(path_json).collect();

@@ -1,7 +1,7 @@
 //! Classes as they are printed for people.
 
 use super::{Class, Classes};
-use crate::environment::table::{Side, aligned, grouped, plain, size, time, wrapped};
+use crate::text::{Side, aligned, grouped, plain, size, time, wrapped};
 
 /// From which part of all calls on the busiest paths of a class are told: a hundredth.
 const WORTH_TELLING: u64 = 100;
@@ -27,7 +27,7 @@ fn table(classes: &[Class], total: &Class) -> Vec<String> {
     let head = ["class", "paths", "calls", "found", "absent", "bytes", "time"].map(str::to_owned).to_vec();
     let row = |class: &Class| {
         let usage = &class.usage;
-        let mut row = vec![plain(class.name.as_ref())];
+        let mut row = vec![plain(&class.name)];
         row.extend([class.paths, usage.calls, usage.found, usage.absent].map(grouped));
         row.extend([size(usage.bytes), time(usage.nanoseconds)]);
         row
@@ -39,9 +39,9 @@ fn table(classes: &[Class], total: &Class) -> Vec<String> {
 fn busiest(classes: &[Class], all_calls: u64) -> Vec<String> {
     let mut lines = vec![String::new(), "busiest paths (calls), of classes with 1 % of all calls".to_owned()];
     for class in classes.iter().filter(|class| class.usage.calls >= all_calls / WORTH_TELLING) {
-        lines.push(format!("  {}", plain(class.name.as_ref())));
+        lines.push(format!("  {}", plain(&class.name)));
         let path = |(path, usage): &(std::path::PathBuf, super::Usage)| {
-            format!("  {:>10}  {}", grouped(usage.calls), plain(path.as_os_str()))
+            format!("  {:>10}  {}", grouped(usage.calls), plain(path))
         };
         // Of paths asked once each, one example is enough.
         let told = class.top.iter().enumerate().filter(|(at, (_, usage))| *at == 0 || usage.calls > 1);

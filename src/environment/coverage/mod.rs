@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::python;
 use super::recorded::Recorded;
-use super::table;
+use crate::text::{counted, csv, plain};
 use packages::{Package, Packages};
 use tree::{Thing, Tree};
 
@@ -123,7 +123,7 @@ impl Coverage {
     pub fn json(&self) -> Value {
         let root = |(root, part): &(PathBuf, Part)| {
             let mut value = part_json(part);
-            value["root"] = json!(table::plain(root.as_os_str()));
+            value["root"] = json!(plain(root));
             value
         };
         let package = |(package, part): &(Package, Part)| {
@@ -165,12 +165,9 @@ impl Coverage {
                 used.bytes,
             ];
             let words = words.map(str::to_owned).into_iter();
-            table::csv(&words.chain(numbers.map(|number| number.to_string())).collect::<Vec<_>>())
+            csv::record(words.chain(numbers.map(|number| number.to_string())))
         };
-        let roots = self
-            .roots
-            .iter()
-            .map(|(root, part)| record(["root", &table::plain(root.as_os_str()), "", ""], part));
+        let roots = self.roots.iter().map(|(root, part)| record(["root", &plain(root), "", ""], part));
         let packages = self
             .packages
             .iter()
@@ -249,7 +246,7 @@ impl Coverage {
     }
 
     fn note_what_is_left_out(&mut self) {
-        let number = |n: usize, noun| table::counted(n as u64, noun);
+        let number = |n: usize, noun| counted(n as u64, noun);
         if !self.changed.is_empty() {
             let changed = number(self.changed.len(), "recorded path");
             self.notes.push(format!("appeared or gone since the recording: {changed}"));

@@ -1,13 +1,13 @@
 //! Coverage as it is printed for people.
 
 use super::{Coverage, MEANING, Part};
-use crate::environment::table::{Side, aligned, counted, grouped, plain, share, size, wrapped};
+use crate::text::{Side, aligned, counted, grouped, part_of, plain, size, wrapped};
 
 pub(super) fn lines(coverage: &Coverage, source: &str, rows: usize) -> Vec<String> {
     let mut lines = vec![format!("coverage of {source}")];
     lines.extend(coverage.notes().iter().flat_map(|note| wrapped(note, "  ", "  ")));
     for (root, part) in &coverage.roots {
-        lines.extend([String::new(), plain(root.as_os_str())]);
+        lines.extend([String::new(), plain(root)]);
         lines.extend(root_table(part));
     }
     if coverage.roots.len() > 1 {
@@ -30,14 +30,14 @@ pub(super) fn lines(coverage: &Coverage, source: &str, rows: usize) -> Vec<Strin
 fn root_table(part: &Part) -> Vec<String> {
     let Part { available, used } = part;
     let row = |name: &str, used: u64, available: u64| {
-        vec![format!("  {name}"), grouped(used), grouped(available), share(used, available)]
+        vec![format!("  {name}"), grouped(used), grouped(available), part_of(used, available)]
     };
     let head = ["", "used", "available", "share"].map(str::to_owned).to_vec();
     let bytes = vec![
         "  bytes".to_owned(),
         size(used.bytes),
         size(available.bytes),
-        share(used.bytes, available.bytes),
+        part_of(used.bytes, available.bytes),
     ];
     let rows = [
         head,
@@ -57,14 +57,14 @@ fn package_table(coverage: &Coverage, rows: usize) -> Vec<String> {
     let row = |(package, part): &(super::Package, Part)| {
         let Part { available, used } = part;
         vec![
-            plain(package.name.as_ref()),
-            plain(package.version.as_ref()),
+            plain(&package.name),
+            plain(&package.version),
             package.kind.to_owned(),
             grouped(used.files),
             grouped(available.files),
             size(used.bytes),
             size(available.bytes),
-            share(used.bytes, available.bytes),
+            part_of(used.bytes, available.bytes),
         ]
     };
     let rows: Vec<Vec<String>> =

@@ -18,8 +18,9 @@ use super::{READY_MAX, step};
 use crate::enter::failure::Failure;
 use crate::enter::launched::ToLauncher;
 use crate::enter::plan::Plan;
-use crate::enter::{self, descriptors, talk};
+use crate::enter::{self, descriptors, found, talk};
 use crate::holder::channel::Channel;
+use crate::holder::estate::WayIn;
 use crate::holder::messages::Wish;
 use crate::services;
 
@@ -37,10 +38,16 @@ pub(super) enum Stays {
 /// Starts what stays, and waits until all nodes are ready or do not come; returns what they answered.
 ///
 /// # Errors
-/// It has ended, and has said why.
-pub(super) fn start(stays: Stays, say: impl Fn(String)) -> Result<Value, Failure> {
-    let name = match &stays {
-        Stays::Here(plan) => Some(plan.kept_name.clone()),
+/// The views are not usable; or it has ended, and has said why.
+pub(super) fn start(mut stays: Stays, say: impl Fn(String)) -> Result<Value, Failure> {
+    let name = match &mut stays {
+        Stays::Here(plan) => {
+            // Here, because what stays leaves the directory from which the user's paths lead.
+            if plan.choice.is_none() && plan.request.way != Some(WayIn::Direct) {
+                plan.choice = Some(found::choose(plan)?);
+            }
+            Some(plan.kept_name.clone())
+        }
         Stays::Step(_) => None,
     };
     let (line, theirs) = Channel::pair()?;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::text::{grouped, share, size, time};
+
 /// A value and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
@@ -27,9 +29,9 @@ impl Cell {
         match self {
             Cell::Text(text) => text.clone(),
             Cell::Count(n) => grouped(*n),
-            Cell::Bytes(n) => bytes(*n),
+            Cell::Bytes(n) => size(*n),
             Cell::Time(nanoseconds) => time(*nanoseconds),
-            Cell::Share(share) => format!("{:.1} %", share * 100.0),
+            Cell::Share(part) => share(*part),
             Cell::Change(n) => format!("{}{}", sign(*n), grouped(n.unsigned_abs())),
             Cell::TimeChange(n) => format!("{}{}", sign(*n), time(n.unsigned_abs())),
         }
@@ -67,35 +69,6 @@ fn sign(n: i64) -> &'static str {
     }
 }
 
-/// 1,234,567.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn scaled(n: f64, units: &[(f64, &str)]) -> String {
-    let (size, unit) = units.iter().rev().find(|(size, _)| n >= *size).unwrap_or(&units[0]);
-    let n = n / size;
-    let digits = if n < 10.0 && *size > 1.0 { 1 } else { 0 };
-    format!("{n:.digits$} {unit}")
-}
-
-fn bytes(n: u64) -> String {
-    scaled(n as f64, &[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB")])
-}
-
-/// Nanoseconds for people.
-pub(super) fn time(n: u64) -> String {
-    scaled(n as f64, &[(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +81,7 @@ mod tests {
             (Cell::Bytes(999), "999 B"),
             (Cell::Bytes(1_500), "1.5 kB"),
             (Cell::Time(12_345), "12 µs"),
-            (Cell::Time(3_600_000_000_000), "3600 s"),
+            (Cell::Time(3_600_000_000_000), "3,600 s"),
             (Cell::Share(0.125), "12.5 %"),
             (Cell::Change(-1000), "−1,000"),
             (Cell::Change(5), "+5"),

@@ -6,9 +6,9 @@
 use maud::{Markup, html};
 
 use super::Cell;
-use super::cell::time;
 use crate::page::bars;
 use crate::profile::totals::Totals;
+use crate::text::time;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 220.0;
@@ -82,7 +82,7 @@ impl Chart {
                 let bar = |(label, value, shown): &(String, u64, String)| {
                     (label.clone(), *value as f64, shown.clone())
                 };
-                bars(&all.iter().map(bar).collect::<Vec<_>>(), title)
+                bars(&all.iter().map(bar).collect::<Vec<_>>(), title, "")
             }
             Chart::Stacks { columns, series, axis } => draw_stacks(columns, series, axis, title),
         }

@@ -72,6 +72,25 @@ pub(super) fn versions(runs: &Runs, tally: &Tally<'_>) -> Table {
     Table { columns, rows: rows.into_iter().map(row).collect() }
 }
 
+pub(super) fn libraries(runs: &Runs, tally: &Tally<'_>) -> Table {
+    let mut rows: Vec<_> = tally.rows().map(|row| (called(runs, row.who, tally.per()), row)).collect();
+    rows.sort_by(|(who, a), (other, b)| {
+        b.sums.runs.total_cmp(&a.sums.runs).then(a.key.cmp(&b.key)).then(who.cmp(other))
+    });
+    let row = |(who, row): (Option<String>, Row<'_>)| {
+        let [path, package, _] = row.key;
+        let names = [path, if package.is_empty() { "-" } else { package }].map(Cell::text);
+        let figures = [
+            Cell::Count(row.sums.runs),
+            Cell::Count(row.sums.users.into()),
+            Cell::Quantity(row.sums.node_hours),
+        ];
+        who.map(Cell::Text).into_iter().chain(names).chain(figures).collect()
+    };
+    let columns = [column(tally.per()), &["library", "package", "runs", "users", "node_hours"]].concat();
+    Table { columns, rows: rows.into_iter().map(row).collect() }
+}
+
 /// Runs of one kind of Python.
 #[derive(Default)]
 struct Used {

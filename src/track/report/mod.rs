@@ -13,7 +13,7 @@ mod runs;
 mod shown;
 mod tally;
 
-use self::answers::{interpreters, packages, people, versions};
+use self::answers::{interpreters, libraries, packages, people, versions};
 use self::runs::Runs;
 use self::tally::{Locals, People, Tally};
 use super::store::{Store, StoreError};
@@ -37,6 +37,8 @@ pub enum Question {
     Asked,
     /// Packages not seen for a while
     Unseen,
+    /// Shared objects that processes had mapped
+    Libraries,
     /// Users
     Users,
     /// Projects
@@ -99,12 +101,16 @@ pub fn report(store: &mut Store, wanted: &Wanted) -> Result<Report, StoreError> 
     let by_name = [Question::Packages, Question::Slowest, Question::Asked, Question::Unseen];
     let mut names = asks(&by_name).then(|| Tally::by_name(&modules, wanted.per));
     let mut of_versions = asks(&[Question::Versions]).then(|| Tally::by_version(&modules, wanted.per));
+    let mut mapped = asks(&[Question::Libraries]).then(|| Tally::by_library(&modules, wanted.per));
     let mut locals = asks(&[Question::Interpreters]).then(|| Locals::new(&modules));
     let mut users = asks(&[Question::Users]).then(|| People::new(&modules, Per::User));
     let mut projects = asks(&[Question::Projects]).then(|| People::new(&modules, Per::Project));
     store.imports(runs.first(), &mut |import| {
         let Some(run) = runs.get(import.run) else { return };
-        [&mut names, &mut of_versions].into_iter().flatten().for_each(|tally| tally.add(run, &import));
+        [&mut names, &mut of_versions, &mut mapped]
+            .into_iter()
+            .flatten()
+            .for_each(|tally| tally.add(run, &import));
         locals.iter_mut().for_each(|locals| locals.add(run, &import));
         [&mut users, &mut projects].into_iter().flatten().for_each(|people| people.add(run, &import));
     })?;
@@ -113,6 +119,7 @@ pub fn report(store: &mut Store, wanted: &Wanted) -> Result<Report, StoreError> 
         let table = match question {
             Question::Interpreters => Some(interpreters(store, &runs, locals.take(), wanted.per)?),
             Question::Versions => of_versions.as_ref().map(|tally| versions(&runs, tally)),
+            Question::Libraries => mapped.as_ref().map(|tally| libraries(&runs, tally)),
             Question::Users => users.as_ref().map(|people_| people(&runs, people_, "user")),
             Question::Projects => projects.as_ref().map(|people_| people(&runs, people_, "project")),
             _ => names.as_ref().map(|tally| packages(&runs, tally, question, wanted)),

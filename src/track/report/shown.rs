@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Question, Report, Wanted};
 use crate::page::{self, Page, Section, bars};
+use crate::text::{counted, grouped};
 use crate::track::table::{Cell, Table};
 
 /// Rows that a picture shows.
@@ -23,12 +24,13 @@ impl Report {
 
     fn remarks(&self, wanted: &Wanted) -> Vec<String> {
         let (kept, stand_for) = self.runs;
-        let mut remarks = vec![match stand_for - kept as f64 >= 0.5 {
-            true => format!(
-                "{kept} runs are in the store and stand for {stand_for:.0}: others were left out by sampling. All figures but numbers of users and packages are estimates."
-            ),
-            false => format!("{kept} runs."),
-        }];
+        let is_sampled = stand_for - kept as f64 >= 0.5;
+        let mut remarks = vec![counted(kept as u64, "run") + if is_sampled { " of" } else { "." }];
+        if is_sampled {
+            remarks[0] +=
+                &format!(" {}, from which the others are estimated.", grouped(stand_for.round() as u64));
+            remarks.push("Numbers of users and packages are those that were seen.".to_owned());
+        }
         let day = |seconds: f64| {
             let time = UNIX_EPOCH + Duration::from_secs_f64(seconds.clamp(0.0, 1e11));
             humantime::format_rfc3339_seconds(time).to_string().replace('T', " ").replace('Z', " UTC")
@@ -71,6 +73,11 @@ fn section(question: Question, table: &Table, wanted: &Wanted) -> Section {
             "Not seen any more",
             format!("Packages that no run has imported for {} days, but some did before.", wanted.days),
         ),
+        Question::Libraries => (
+            "libraries",
+            "Shared objects",
+            "Files that processes had mapped, and the packages that brought them, where their paths tell.".to_owned(),
+        ),
         Question::Users => ("users", "Users", String::new()),
         Question::Projects => ("projects", "Projects", String::new()),
     };
@@ -87,20 +94,18 @@ fn section(question: Question, table: &Table, wanted: &Wanted) -> Section {
 /// The first rows, as far as there is something to compare.
 fn picture(question: Question, title: &str, table: &Table) -> Option<maud::Markup> {
     let value = table.rows.first()?.iter().position(Cell::is_number)?;
-    // The oldest of what is gone is no more than another.
-    if table.rows.len() < 2 || question == Question::Unseen {
+    // What is asked for is a part of a number, and the oldest of what is gone is no more than another.
+    if table.rows.len() < 2 || [Question::Asked, Question::Unseen].contains(&question) {
         return None;
     }
     let program = table.columns.iter().position(|column| *column == "program");
     let bar = |row: &Vec<Cell>| {
         let names = row[..value].iter().enumerate().filter(|(at, _)| Some(*at) != program);
-        let label: Vec<String> = names.map(|(_, cell)| cell.shown()).collect();
+        let label: Vec<String> = names.map(|(_, cell)| cell.shown()).filter(|name| name != "-").collect();
         (label.join(" "), row[value].number(), row[value].shown())
     };
-    Some(bars(
-        &table.rows.iter().take(BARS).map(bar).collect::<Vec<_>>(),
-        &format!("{title}: {}", table.columns[value].replace('_', " ")),
-    ))
+    let all: Vec<_> = table.rows.iter().take(BARS).map(bar).collect();
+    Some(bars(&all, title, &table.columns[value].replace('_', " ")))
 }
 
 fn cell(cell: &Cell) -> page::Cell {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Per;
 use super::runs::{Met, node_hours, weight, whose};
-use crate::track::store::{ImportRow, ModuleRow, RunRow};
+use crate::track::store::{ImportRow, LIBRARY, ModuleRow, RunRow};
 
 /// What is known of one package.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +27,8 @@ pub(super) type Key<'modules> = [&'modules str; 3];
 
 /// Sums of packages, each once for all or once for each user or project.
 pub(super) struct Tally<'modules> {
-    /// The key of each module.
-    of_module: Vec<u32>,
+    /// The key of each module; none for what is not asked about.
+    of_module: Vec<Option<u32>>,
     keys: Vec<Key<'modules>>,
     per: Option<Per>,
     /// Places in `sums`, where figures stand apart.
@@ -47,17 +47,24 @@ pub(super) struct Row<'tally> {
 
 impl<'modules> Tally<'modules> {
     pub(super) fn by_name(modules: &'modules [ModuleRow], per: Option<Per>) -> Self {
-        Tally::new(modules, per, |module| [&module.name, &module.program, ""])
+        Tally::new(modules, per, |module| package(module, ""))
     }
 
     pub(super) fn by_version(modules: &'modules [ModuleRow], per: Option<Per>) -> Self {
-        Tally::new(modules, per, |module| [&module.name, &module.program, &module.version])
+        Tally::new(modules, per, |module| package(module, &module.version))
+    }
+
+    /// Shared objects: their paths, and the packages that brought them.
+    pub(super) fn by_library(modules: &'modules [ModuleRow], per: Option<Per>) -> Self {
+        Tally::new(modules, per, |module| {
+            (module.program == LIBRARY).then_some([&module.path, &module.name, ""])
+        })
     }
 
     fn new(
         modules: &'modules [ModuleRow],
         per: Option<Per>,
-        key: impl Fn(&'modules ModuleRow) -> Key<'modules>,
+        key: impl Fn(&'modules ModuleRow) -> Option<Key<'modules>>,
     ) -> Self {
         let (of_module, keys) = keyed(modules, key);
         let sums = if per.is_none() { vec![Sums::default(); keys.len()] } else { Vec::new() };
@@ -65,7 +72,7 @@ impl<'modules> Tally<'modules> {
     }
 
     pub(super) fn add(&mut self, run: &RunRow, import: &ImportRow) {
-        let Some(&key) = self.of_module.get(import.module as usize) else { return };
+        let Some(&Some(key)) = self.of_module.get(import.module as usize) else { return };
         let place = match self.per {
             None => key as usize,
             Some(per) => self.place(whose(run, per), key),
@@ -131,7 +138,7 @@ impl Locals {
 
 /// Figures of users or of projects.
 pub(super) struct People {
-    of_module: Vec<u32>,
+    of_module: Vec<Option<u32>>,
     pub(super) per: Per,
     pub(super) all: BTreeMap<Option<u32>, Person>,
     last_run: Option<u32>,
@@ -147,7 +154,7 @@ pub(super) struct Person {
 
 impl People {
     pub(super) fn new(modules: &[ModuleRow], per: Per) -> Self {
-        let (of_module, _) = keyed(modules, |module| [&module.name, &module.program, ""]);
+        let (of_module, _) = keyed(modules, |module| package(module, ""));
         People { of_module, per, all: BTreeMap::new(), last_run: None }
     }
 
@@ -158,21 +165,27 @@ impl People {
             person.node_hours += node_hours(run);
         }
         person.seconds += weight(run) * import.own_us as f64 / 1e6;
-        person.packages.extend(self.of_module.get(import.module as usize));
+        person.packages.extend(self.of_module.get(import.module as usize).copied().flatten());
     }
+}
+
+/// The key of a package, told apart by `version`; none for a shared object.
+fn package<'modules>(module: &'modules ModuleRow, version: &'modules str) -> Option<Key<'modules>> {
+    (module.program != LIBRARY).then_some([&module.name, &module.program, version])
 }
 
 /// A dense number for each distinct key of the modules, and the keys.
 fn keyed<'modules>(
     modules: &'modules [ModuleRow],
-    key: impl Fn(&'modules ModuleRow) -> Key<'modules>,
-) -> (Vec<u32>, Vec<Key<'modules>>) {
+    key: impl Fn(&'modules ModuleRow) -> Option<Key<'modules>>,
+) -> (Vec<Option<u32>>, Vec<Key<'modules>>) {
     let (mut numbers, mut keys) = (HashMap::new(), Vec::new());
     let of_module = modules.iter().map(|module| {
-        *numbers.entry(key(module)).or_insert_with(|| {
-            keys.push(key(module));
+        let key = key(module)?;
+        Some(*numbers.entry(key).or_insert_with(|| {
+            keys.push(key);
             keys.len() as u32 - 1
-        })
+        }))
     });
     (of_module.collect(), keys)
 }

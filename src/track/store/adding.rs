@@ -14,8 +14,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::database::{Database, Value};
 use super::packages::{self, Package, Packages};
-use super::{Added, Batch, StoreError};
-use crate::track::record::{Import, Process, Run};
+use super::{Added, Batch, LIBRARY, StoreError};
+use crate::track::record::{Import, Library, Process, Run};
 
 /// Bytes of a path that are kept at most: the longest that Linux has.
 const PATH_BYTES_MAX: usize = 4096;
@@ -115,7 +115,7 @@ impl<'database> Adding<'database> {
                 }
             }
         }
-        Ok(())
+        batch.libraries.iter().try_for_each(|library| self.library(library))
     }
 
     /// Writes what the open run imported.
@@ -136,10 +136,20 @@ impl<'database> Adding<'database> {
         let started = run.started.min(self.now);
         if self.open.as_ref().is_none_or(|open| open.uuid != uuid) {
             self.flush()?;
-            let known = first(self.database, "SELECT id FROM run WHERE uuid = $1", &[Value::Text(&uuid)])?;
-            let (id, packages) = match known {
-                Some(id) => (id, self.packages(id)?),
-                None => (self.new_run(&uuid, run, started)?, Packages::new()),
+            let (id, packages) = match self.known_run(&uuid)? {
+                Some((id, is_told)) => {
+                    // XALT's packages may come before their run, and say no command.
+                    if !is_told && !run.command.is_empty() {
+                        self.describe_run(id, &uuid, run, started)?;
+                    }
+                    (id, self.packages(id)?)
+                }
+                None => {
+                    let id = self.next(Numbered::Run);
+                    self.describe_run(id, &uuid, run, started)?;
+                    self.added.runs += 1;
+                    (id, Packages::new())
+                }
             };
             self.open = Some(OpenRun { uuid, id, packages, is_changed: false });
         }
@@ -165,16 +175,30 @@ impl<'database> Adding<'database> {
         packages
     }
 
-    fn new_run(&mut self, uuid: &str, run: &Run, started: f64) -> Result<i64, StoreError> {
+    /// Its number, and whether more is known of it than its packages.
+    fn known_run(&mut self, uuid: &str) -> Result<Option<(i64, bool)>, StoreError> {
+        let mut known = None;
+        let query = "SELECT id, command FROM run WHERE uuid = $1";
+        self.database.query(query, &[Value::Text(uuid)], &mut |row| {
+            known = Some((row.number(0)?.into(), !row.text(1)?.is_empty()));
+            Ok(())
+        })?;
+        Ok(known)
+    }
+
+    /// Writes what is told of a run at its start.
+    fn describe_run(&mut self, id: i64, uuid: &str, run: &Run, started: f64) -> Result<(), StoreError> {
         let user = self.word(&run.user)?;
         let project = run.project.as_deref().map(|project| self.word(project)).transpose()?;
-        let id = self.next(Numbered::Run);
         let [system, job] =
             [&run.system, &run.job].map(|text| text.as_deref().map(|it| fit(it, NAME_BYTES_MAX)));
         let command = fit(&run.command, PATH_BYTES_MAX);
         self.database.execute(
             "INSERT INTO run (id, uuid, user_word, project_word, system, job, command, nodes, tasks, started, seconds, \
-             probability) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11)",
+             probability) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11) ON CONFLICT (id) DO UPDATE SET \
+             user_word = excluded.user_word, project_word = excluded.project_word, system = excluded.system, \
+             job = excluded.job, command = excluded.command, nodes = excluded.nodes, tasks = excluded.tasks, \
+             started = excluded.started, probability = excluded.probability",
             &[
                 Value::Integer(id),
                 Value::Text(uuid),
@@ -189,8 +213,7 @@ impl<'database> Adding<'database> {
                 Value::Real(run.probability),
             ],
         )?;
-        self.added.runs += 1;
-        Ok(id)
+        Ok(())
     }
 
     /// Whether it was not known.
@@ -224,13 +247,7 @@ impl<'database> Adding<'database> {
     fn import(&mut self, implementation: &str, import: &Import, is_told: bool) -> Result<(), StoreError> {
         let program = if implementation == "R" { "R" } else { "python" };
         let [version, path] = [&import.version, &import.path].map(|it| it.as_deref().unwrap_or_default());
-        let module = self.described(
-            Numbered::Module,
-            [program, &import.name, version, path],
-            "SELECT id FROM module WHERE digest = $1",
-            "INSERT INTO module (id, digest, program, name, version, path) VALUES ($1, $2, $3, $4, $5, $6)",
-        )?;
-        let module = u32::try_from(module).map_err(|_| StoreError::Damaged)?;
+        let module = self.module([program, &import.name, version, path])?;
         let package = Package {
             processes: 1,
             own_us: clipped(import.own_us),
@@ -247,6 +264,32 @@ impl<'database> Adding<'database> {
         open.is_changed = true;
         self.added.imports += 1;
         Ok(())
+    }
+
+    /// Adds a shared object to the open run. Lines of them name no process, so of several tasks the one with the most
+    /// processes counts: then the same file may come again.
+    fn library(&mut self, library: &Library) -> Result<(), StoreError> {
+        let package = library.package.as_deref().unwrap_or_default();
+        let module = self.module([LIBRARY, package, "", &library.path])?;
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let processes = library.processes;
+        let new = Package { processes, own_us: 0, total_us: 0, asked: false, place: 0 };
+        let known = open.packages.entry(module).or_insert(Package { processes: 0, ..new });
+        if known.processes < processes {
+            known.processes = processes;
+            open.is_changed = true;
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, texts: [&str; 4]) -> Result<u32, StoreError> {
+        let number = self.described(
+            Numbered::Module,
+            texts,
+            "SELECT id FROM module WHERE digest = $1",
+            "INSERT INTO module (id, digest, program, name, version, path) VALUES ($1, $2, $3, $4, $5, $6)",
+        )?;
+        u32::try_from(number).map_err(|_| StoreError::Damaged)
     }
 
     /// The number of a row that is known by all that it says.

@@ -21,7 +21,10 @@ use self::database::{Database, Value};
 pub use self::place::Place;
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
-use super::record::{End, Import, Process, Run};
+use super::record::{End, Import, Library, Process, Run};
+
+/// What stands as the program of a shared object.
+pub const LIBRARY: &str = "library";
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Batch {
     pub end: Option<End>,
     /// Processes with what they imported.
     pub processes: Vec<(Process, Vec<Import>)>,
+    /// Shared objects.
+    pub libraries: Vec<Library>,
 }
 
 /// How much was new.
@@ -76,9 +81,9 @@ pub struct RunRow {
 /// A package of one version in one place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModuleRow {
-    /// `python` or `R`.
+    /// `python` or `R`; `library` for a shared object.
     pub program: String,
-    /// Name.
+    /// Name; of a shared object that of the package which brought it, or nothing.
     pub name: String,
     /// Version; empty if it has none.
     pub version: String,

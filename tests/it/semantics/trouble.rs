@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::tree::{pattern, settle};
 use crate::actor::{Actor, Ask, at};
+use crate::imports::{IMPORT_ALL, standard_library};
 use crate::scene::{Lines, Scene, eventually, finish, kill, output, scenes, text};
 use crate::stand_in::{StandIn, Start};
 
@@ -298,23 +299,10 @@ fn deaths_of_the_daemon_and_the_holder_are_not_seen_by_who_reads_a_whole_tree() 
 
 #[test]
 fn an_import_goes_on_while_the_daemon_dies_again_and_again() {
-    let library = std::process::Command::new("python3")
-        .args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"])
-        .output()
-        .expect("these tests need python3");
-    let library = String::from_utf8(library.stdout).unwrap();
+    let library = standard_library();
     let mut scene = scenes().swap_remove(0); // whose interpreter is surely readable by whoever runs the tests
-    scene.env = Path::new(library.trim()).to_owned();
-    // Prints what was imported, so that anything else that was loaded, or not found, shows.
-    let program = "import importlib, pkgutil, sys\n\
-        names = sorted(m.name for m in pkgutil.iter_modules([sys.argv[1]]) if m.name not in ('antigravity', 'this', 'idlelib'))\n\
-        for name in names:\n\
-        \x20   try:\n\
-        \x20       m = importlib.import_module(name)\n\
-        \x20       print(name, getattr(m, '__file__', None), len(dir(m)), flush=True)\n\
-        \x20   except ImportError as e:\n\
-        \x20       print(name, e, flush=True)\n";
-    let words = ["python3", "-c", program, library.trim()];
+    scene.env = library.clone();
+    let words = ["python3", "-c", IMPORT_ALL, library.to_str().unwrap()];
     let want = output(scene.native(words[0]).args(&words[1..]));
     let mut child = scene.run(&["--require", "-q"], &words);
     let mut child =

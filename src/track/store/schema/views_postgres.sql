@@ -12,4 +12,5 @@ CREATE VIEW xalt_pkg AS
         module.name AS pkg_name, module.version AS pkg_version, module.path AS pkg_path
     FROM imported
         CROSS JOIN LATERAL json_array_elements(CAST(packages AS JSON)) WITH ORDINALITY AS package(value, place)
-        JOIN module ON module.id = CAST(package.value ->> 0 AS INTEGER);
+        JOIN module ON module.id = CAST(package.value ->> 0 AS INTEGER)
+    WHERE module.program <> 'library';

@@ -10,4 +10,5 @@ CREATE VIEW xalt_run AS
 CREATE VIEW xalt_pkg AS
     SELECT imported.run * 100000 + package.key AS pkg_id, imported.run AS run_id, module.program,
         module.name AS pkg_name, module.version AS pkg_version, module.path AS pkg_path
-    FROM imported, json_each(imported.packages) AS package JOIN module ON module.id = package.value ->> 0;
+    FROM imported, json_each(imported.packages) AS package JOIN module ON module.id = package.value ->> 0
+    WHERE module.program <> 'library';

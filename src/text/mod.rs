@@ -1,0 +1,14 @@
+//! How numbers, names and tables are written for people, and fields for spreadsheets: one form for each kind, everywhere.
+//!
+//! A leaf: it knows no other folder, and whoever tells something may name it.
+//!
+//! Not here: which tables there are, and where they are printed.
+
+pub mod columns;
+pub mod csv;
+pub mod names;
+pub mod numbers;
+
+pub use self::columns::{Side, aligned, wrapped};
+pub use self::names::plain;
+pub use self::numbers::{counted, grouped, part_of, share, size, time};
