@@ -3,7 +3,7 @@
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler, strace, python3 with venv and
 # library; what modulefiles, completions and manual pages are for; a browser without a window, which looks at the page of
-# a profile; as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and
+# a profile; PostgreSQL's server, of which tests make clusters of their own; as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and
 # MPICH, which tests start on such hosts and end, R, and two programs that start containers. Installing these must start no
 # service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
@@ -26,6 +26,7 @@ missing_packages() {
     [ -e /usr/share/modules/init/bash ] || [ -e /usr/share/lmod ] || printf ' environment-modules'
     [ -e /usr/share/bash-completion/bash_completion ] || printf ' bash-completion'
     command -v man >/dev/null || printf ' man-db'
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || printf ' postgresql'
     is_root || return 0
     { command -v ip && command -v tc; } >/dev/null || printf ' iproute2'
     { command -v slurmctld && command -v slurmd && command -v srun; } >/dev/null || printf ' slurm-wlm'

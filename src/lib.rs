@@ -21,6 +21,7 @@
 //! | [`doctor`] | what works on this machine, and what to ask for |
 //! | [`track`] | which packages jobs import: hook, records, filter, store, reports |
 //! | [`profile`] | counting, recordings of runs, what they say |
+//! | [`page`] | how a report looks as HTML |
 //! | [`text`] | numbers, names and tables for people |
 //! | [`file`] | shared nouns: path, attributes, version, listing, block, source |
 
@@ -35,6 +36,7 @@ pub mod file;
 pub mod fuse;
 pub mod holder;
 pub mod launch;
+pub mod page;
 pub mod profile;
 pub mod services;
 pub mod storage;

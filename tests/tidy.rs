@@ -50,7 +50,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     // Which job a run belongs to is told in one place, and names become addresses in one; letting go of descriptors is
     // what any forked process does. Nothing else of the processes, nothing of the data path.
-    ("track", &["cluster::launchers", "cluster::resolve", "enter::descriptors", "enter::job", "text"]),
+    (
+        "track",
+        &["cluster::launchers", "cluster::resolve", "enter::descriptors", "enter::job", "page", "text"],
+    ),
     ("services", &["cluster", "enter", "holder", "text"]),
     ("launch", &["cluster", "daemon", "enter", "holder", "services"]),
     ("enter", &["cluster", "environment", "holder", "text"]),
@@ -82,7 +85,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("wire", &["cluster", "file"]),
     ("storage", &["file"]),
     ("file", &[]),
-    ("profile", &["text"]),
+    ("page", &[]),
+    ("profile", &["page", "text"]),
     ("environment", &["profile::copper", "profile::recording", "text"]),
     ("text", &[]),
 ];

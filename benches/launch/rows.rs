@@ -58,9 +58,10 @@ pub const BENCHMARK: Benchmark = Benchmark {
              Slurm 22.05 with a slurmd on each of 8 hosts of namespaces (64 for one row), which share this machine's {} \
              processors; jobs are an ordinary user's. Steps have four tasks on each host, and what is compared takes turns. \
              W is `{}`; its storage is the slow stand-in: 2 ms a call, 1 ms of one metadata server, 500 MB/s, with a \
-             mount and a kernel cache of its own for each host, cold.\n\n",
+             mount and a kernel cache of its own for each host, cold. The machine's load when this began was {}.\n\n",
             machine["cpus"],
             machine["import"].as_str().unwrap_or_default(),
+            machine["load"].as_str().and_then(|load| load.split(' ').next()).unwrap_or("not told"),
         )
     },
     rows: ROWS,

@@ -44,7 +44,9 @@ def main():
                     list_of_times.append(measured)
         for column, what in enumerate(("user and system", "clock")):
             a, b = (1e3 * statistics.median(times[column] for times in list_) for list_ in (without, having))
-            print("%s: %s: %.1f ms without, %.1f ms with, %+.2f ms, %.4f" % (source, what, a, b, b - a, b / a))
+            pairs = statistics.median(with_[column] / plain_[column] for plain_, with_ in zip(without, having))
+            print("%s: %s: %.1f ms without, %.1f ms with, %+.2f ms, %.4f, pairs %.4f"
+                  % (source, what, a, b, b - a, b / a, pairs))
     shutil.rmtree(place)
 
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::environment::coverage;
 use crate::environment::recorded::Recorded;
+use crate::profile::tell::Format;
 use crate::{profile, services};
 
 /// Tell what runs touched, from their recordings
@@ -23,10 +24,11 @@ pub struct ProfileArgs {
 enum What {
     /// Say what a run touched, what it cost, and what could be trimmed
     ///
-    /// Prints Markdown; with --to OUT writes OUT/report.md, report.html (one page that needs nothing else), report.json and
-    /// a CSV file for each table.
+    /// Prints Markdown; with --to OUT writes OUT/report.md, report.html (one page that needs nothing else), report.json, and
+    /// CSV and Parquet files: one for each table, and paths.parquet with every path.
     #[command(
-        after_help = "Examples:\n  spinney profile report here | less\n  spinney profile report here --to pages"
+        after_help = "Examples:\n  spinney profile report here | less\n  spinney profile report here --to pages\n  \
+                      spinney profile report here --to tables --format parquet"
     )]
     Report {
         /// Directory of a report, or a recording
@@ -35,6 +37,9 @@ enum What {
         /// Write files there instead
         #[arg(long, value_name = "OUT")]
         to: Option<PathBuf>,
+        /// Only in this format; csv and parquet need --to [default: markdown, with --to all]
+        #[arg(long, value_enum, value_name = "FORMAT")]
+        format: Option<FormatName>,
     },
     /// Add up the nodes and runs of several directories
     ///
@@ -73,15 +78,44 @@ enum What {
     },
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatName {
+    Markdown,
+    Html,
+    Json,
+    Csv,
+    Parquet,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Markdown => Format::Markdown,
+            FormatName::Html => Format::Html,
+            FormatName::Json => Format::Json,
+            FormatName::Csv => Format::Csv,
+            FormatName::Parquet => Format::Parquet,
+        }
+    }
+}
+
 /// Does it: 0, or 1 if a recording cannot be used.
 pub fn run(args: ProfileArgs) -> ExitCode {
     let done = match args.what {
         What::Snapshot { job } => return snapshot(job.as_deref()),
-        What::Aggregate { directories, report: true } => profile::tell::report(&directories, None),
+        What::Aggregate { directories, report: true } => {
+            profile::tell::report(&directories, Format::Markdown)
+        }
         What::Aggregate { directories, .. } => profile::tell::aggregate(&directories),
         What::Diff { before, after } => profile::tell::diff(&before, &after),
         What::Copper { directory, out } => copper(&directory, &out).map(|()| String::new()),
-        What::Report { directory, to } => profile::tell::report(&[directory], to.as_deref()),
+        What::Report { directory, to: None, format } => {
+            profile::tell::report(&[directory], format.map_or(Format::Markdown, Format::from))
+        }
+        What::Report { directory, to: Some(to), format } => {
+            let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format.into()]);
+            profile::tell::write_report(&[directory], &to, &formats).map(|()| String::new())
+        }
     };
     match done {
         Ok(text) => {

@@ -1,7 +1,7 @@
 //! Addresses of a host by its name.
 //!
-//! The C library is asked first. A static binary may have no way to the site's name service; then the program
-//! `getent`, which has, is asked.
+//! The C library is asked first. A static binary may have no way to the site's name service, and asks the program
+//! `getent`, which has, before its own library: that might wait for a name server that nobody runs.
 //!
 //! Not here: who is worth asking for (`tree`), and when: these calls may block for as long as the name service does.
 
@@ -21,6 +21,11 @@ const ADDRESSES_MAX: usize = 16;
 pub fn addresses_of(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
+    }
+    if cfg!(target_feature = "crt-static")
+        && let Ok(found) = ask_getent(host)
+    {
+        return Ok(found);
     }
     match (host, 0).to_socket_addrs() {
         Ok(found) => Ok(unique(found.map(|address| address.ip()))),

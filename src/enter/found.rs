@@ -81,10 +81,8 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     let metrics_listener = listen_for_scrapers(plan);
     let mut ward = Ward::begin()?;
     let mut attempts = Vec::new();
-    for way in plan.ways() {
-        if way == WayIn::Direct {
-            break;
-        }
+    let shown = plan.ways().into_iter().take_while(|way| *way != WayIn::Direct);
+    for way in shown.chain(serves_without_showing(plan).then_some(WayIn::Direct)) {
         let attempt = Attempt {
             plan,
             way,
@@ -94,24 +92,10 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
             metrics_listener: metrics_listener.as_ref(),
         };
         match attempt.make(&mut ward) {
-            Ok(made) => return Ok(inside(plan, way, views, name, ward, made)),
-            Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
-            Err(error) => attempts.push((way, error)),
-        }
-    }
-    if serves_without_showing(plan) {
-        let way = WayIn::Direct;
-        let attempt =
-            Attempt { plan, way, views: &views, listener: &listener, node_listeners: &node_listeners };
-        match attempt.make(&mut ward) {
             Ok(made) => {
-                let why = failure::tell(&attempts);
-                plan.request.talk.warn(format_args!(
-                    "node `{}`: no way to show a view: {why}{}; the command reads from storage itself, and other nodes \
-                     are served all the same",
-                    plan.own_host(),
-                    failure::remedy(&attempts).map_or(SEE_DOCTOR.to_owned(), |remedy| format!("; {remedy}")),
-                ));
+                if way == WayIn::Direct {
+                    warn_that_nothing_is_shown(plan, &attempts);
+                }
                 return Ok(inside(plan, way, views, name, ward, made));
             }
             Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
@@ -126,6 +110,16 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
 fn serves_without_showing(plan: &Plan) -> bool {
     let many = plan.cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1 && cluster.nodes_here == 1);
     many && plan.request.way.is_none() && plan.request.keep.is_none() && !plan.request.require
+}
+
+fn warn_that_nothing_is_shown(plan: &Plan, attempts: &[(WayIn, EnterError)]) {
+    let why = failure::tell(attempts);
+    let remedy = failure::remedy(attempts).map_or(SEE_DOCTOR.to_owned(), |remedy| format!("; {remedy}"));
+    plan.request.talk.warn(format_args!(
+        "node `{}`: no way to show a view: {why}{remedy}; the command reads from storage itself, and other nodes are \
+         served all the same",
+        plan.own_host(),
+    ));
 }
 
 fn inside(

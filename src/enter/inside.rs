@@ -100,7 +100,7 @@ fn make_namespaces(scenery: &Scenery) -> Result<(), EnterError> {
 }
 
 /// The one id a user may map is their own; `setgroups` must be given up for the group.
-fn map_caller(caller: &Caller) -> io::Result<()> {
+pub(super) fn map_caller(caller: &Caller) -> io::Result<()> {
     match std::fs::write("/proc/self/setgroups", "deny") {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

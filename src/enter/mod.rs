@@ -24,6 +24,7 @@ pub mod launched;
 pub mod plan;
 pub mod signals;
 pub mod site;
+pub mod stage;
 pub mod step;
 pub mod summary;
 pub mod talk;

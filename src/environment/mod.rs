@@ -15,6 +15,7 @@
 //! | [`recorded`] | recordings added up, path by path |
 //! | [`classes`] | what kinds of software the recorded paths belong to |
 //! | [`coverage`] | how much of what there is was used |
+//! | [`slim`] | a copy that has what was used and what that cannot do without |
 //! | [`check`] | which search paths cost something and bring nothing |
 //!
 //! Not here: serving a view. This folder never names the data path.
@@ -36,6 +37,7 @@ pub mod recorded;
 mod search;
 mod shebang;
 mod shim;
+pub mod slim;
 pub mod surroundings;
 
 pub use find::{ChosenView, Found, find};

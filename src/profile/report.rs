@@ -1,4 +1,4 @@
-//! What recordings say, for people and for programs: the same sections as Markdown, HTML, CSV and JSON.
+//! What recordings say, for people and for programs: the same sections as Markdown, HTML, CSV, JSON and Parquet.
 //!
 //! Not here: adding up (`totals`), the sections themselves (`sections`).
 
@@ -7,6 +7,7 @@ mod cell;
 mod charts;
 mod course;
 mod html;
+mod parquet;
 pub mod sections;
 
 use std::fmt::Write as _;
@@ -64,12 +65,9 @@ impl Report {
         json!({ "schema": SCHEMA, "kind": "profile", "title": self.title, "remarks": self.remarks, "sections": sections })
     }
 
-    /// Each section that has rows as a table: its name and its text.
-    pub fn csv(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.sections
-            .iter()
-            .filter(|section| !section.rows.is_empty())
-            .map(|section| (section.name, csv_table(section)))
+    /// The sections that are tables.
+    pub fn tables(&self) -> impl Iterator<Item = &Section> {
+        self.sections.iter().filter(|section| !section.rows.is_empty())
     }
 
     /// As one page that needs nothing else.
@@ -92,10 +90,21 @@ fn markdown_table(text: &mut String, section: &Section) {
     }
 }
 
-fn csv_table(section: &Section) -> String {
-    let names = csv::record(section.columns.iter().map(|name| field_name(name)));
-    let rows = section.rows.iter().map(|row| csv::record(row.iter().map(Cell::plain)));
-    [names].into_iter().chain(rows).map(|line| line + "\n").collect()
+impl Section {
+    /// As comma-separated values.
+    pub fn csv(&self) -> String {
+        let names = csv::record(self.columns.iter().map(|name| field_name(name)));
+        let rows = self.rows.iter().map(|row| csv::record(row.iter().map(Cell::plain)));
+        [names].into_iter().chain(rows).map(|line| line + "\n").collect()
+    }
+
+    /// As a Parquet file.
+    ///
+    /// # Errors
+    /// The writer minds something.
+    pub fn parquet(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(parquet::file(self)?)
+    }
 }
 
 fn field_name(column: &str) -> String {

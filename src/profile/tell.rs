@@ -2,31 +2,77 @@
 //!
 //! Not here: flags (`cli::profile`), the work itself.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::compare;
 use super::report::sections;
-use super::totals::{Sum, Totals};
-use crate::text::csv::field;
+use super::totals::Totals;
 
-/// Tells what the runs in `directories` touched: as Markdown, or into files at `to`.
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people, as text.
+    Markdown,
+    /// For people, as one page that needs nothing else.
+    Html,
+    /// For programs, all in one.
+    Json,
+    /// For spreadsheets, a file for each table.
+    Csv,
+    /// For data frames and databases, a file for each table and one with all paths.
+    Parquet,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 5] = [Format::Markdown, Format::Html, Format::Json, Format::Csv, Format::Parquet];
+}
+
+/// Tells what the runs in `directories` touched, in one of the formats that are one text.
+///
+/// # Errors
+/// A recording cannot be used, or the format is one of several files.
+pub fn report(directories: &[PathBuf], format: Format) -> Result<String> {
+    let report = || -> Result<_> { Ok(sections::report(&Totals::read(directories)?)) };
+    match format {
+        Format::Markdown => Ok(report()?.markdown()),
+        Format::Html => Ok(report()?.html()),
+        Format::Json => Ok(serde_json::to_string_pretty(&report()?.json())? + "\n"),
+        Format::Csv | Format::Parquet => {
+            bail!("these are several files; `--to OUT` says where to write them")
+        }
+    }
+}
+
+/// Writes what the runs in `directories` touched into files at `to`, in these formats.
 ///
 /// # Errors
 /// A recording cannot be used, a file cannot be written.
-pub fn report(directories: &[PathBuf], to: Option<&Path>) -> Result<String> {
-    let report = sections::report(&Totals::read(directories)?);
-    let Some(to) = to else { return Ok(report.markdown()) };
-    write(to, "report.md", &report.markdown())?;
-    write(to, "report.html", &report.html())?;
-    write(to, "report.json", &(serde_json::to_string_pretty(&report.json())? + "\n"))?;
-    for (name, text) in report.csv() {
-        write(to, &format!("{name}.csv"), &text)?;
+pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format]) -> Result<()> {
+    let totals = Totals::read(directories)?;
+    let report = sections::report(&totals);
+    for format in formats {
+        match format {
+            Format::Markdown => write(to, "report.md", report.markdown())?,
+            Format::Html => write(to, "report.html", report.html())?,
+            Format::Json => write(to, "report.json", serde_json::to_string_pretty(&report.json())? + "\n")?,
+            Format::Csv => {
+                for table in report.tables() {
+                    write(to, &format!("{}.csv", table.name), table.csv())?;
+                }
+            }
+            Format::Parquet => {
+                let paths = (!totals.paths.is_empty()).then(|| sections::every_path(&totals));
+                for table in report.tables().chain(&paths) {
+                    write(to, &format!("{}.parquet", table.name), table.parquet()?)?;
+                }
+            }
+        }
     }
-    Ok(String::new())
+    Ok(())
 }
 
 /// Adds up the recordings in `directories`: a table with a row for each path, operation, outcome and source.
@@ -34,20 +80,7 @@ pub fn report(directories: &[PathBuf], to: Option<&Path>) -> Result<String> {
 /// # Errors
 /// A recording cannot be used.
 pub fn aggregate(directories: &[PathBuf]) -> Result<String> {
-    let totals = Totals::read(directories)?;
-    let mut paths: Vec<_> = totals.paths.iter().collect();
-    paths.sort_by_key(|(path, _)| *path);
-    let mut text = "path,operation,outcome,source,calls,bytes,nanoseconds,nodes\n".to_owned();
-    for (path, of_path) in paths {
-        for ((operation, outcome, source), sum, nodes) in of_path.parts() {
-            let (operation, outcome, source) = (operation.name(), outcome.name(), source.name());
-            let (path, Sum { calls, bytes, nanoseconds }) = (field(path), sum);
-            let row =
-                writeln!(text, "{path},{operation},{outcome},{source},{calls},{bytes},{nanoseconds},{nodes}");
-            row.expect("memory takes it");
-        }
-    }
-    Ok(text)
+    Ok(sections::every_path(&Totals::read(directories)?).csv())
 }
 
 /// Tells in what `after` differs from `before`, as Markdown.
@@ -58,8 +91,8 @@ pub fn diff(before: &Path, after: &Path) -> Result<String> {
     Ok(compare::report(&Totals::read(&[before])?, &Totals::read(&[after])?).markdown())
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
+fn write(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let path = directory.join(name);
-    let written = fs::create_dir_all(directory).and_then(|()| fs::write(&path, text));
+    let written = fs::create_dir_all(directory).and_then(|()| fs::write(&path, content));
     written.with_context(|| format!("cannot write `{}`", path.display()))
 }

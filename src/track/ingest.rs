@@ -3,7 +3,7 @@
 //! A file is taken apart line by line; what cannot be read is counted and passed by. Files that are still being
 //! written (names with a dot) are left alone. XALT's files and logs are told by their names and how they begin.
 //!
-//! Not here: where the store lies (`sqlite`), how the files came to be (`flight`).
+//! Not here: where the store lies (`store`), how the files came to be (`flight`).
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -27,6 +27,8 @@ pub struct Ingested {
     pub added: Added,
     /// Files that could not be read, and why.
     pub troubles: Vec<String>,
+    /// Files that say nothing that is not in the store now.
+    pub whole: Vec<PathBuf>,
 }
 
 /// Why nothing was ingested.
@@ -41,7 +43,7 @@ pub enum IngestError {
 ///
 /// # Errors
 /// The store refused; nothing was added then.
-pub fn ingest(store: &mut dyn Store, paths: &[PathBuf]) -> Result<Ingested, IngestError> {
+pub fn ingest(store: &mut Store, paths: &[PathBuf]) -> Result<Ingested, IngestError> {
     let mut done = Ingested::default();
     let mut files = Vec::new();
     for path in paths {
@@ -54,6 +56,9 @@ pub fn ingest(store: &mut dyn Store, paths: &[PathBuf]) -> Result<Ingested, Inge
         match read(file) {
             Ok((batch, bad_lines)) => {
                 done.bad_lines += bad_lines;
+                if batch.is_some() && bad_lines == 0 {
+                    done.whole.push(file.clone());
+                }
                 if batch.is_none() {
                     done.troubles.push(format!("{}: no file of records", file.display()));
                 }

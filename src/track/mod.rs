@@ -2,7 +2,7 @@
 //!
 //! In reading order, which is the way of a record: [`hook`] (inside Python), [`flight`] (in shared memory while the
 //! run lasts) and [`observer`] (shared objects), [`gather`] with [`filter`] (what is kept), [`message`], [`send`] (to
-//! where a site collects), [`ingest`], [`store`] and [`sqlite`], [`report`] and [`table`]. The lines that travel are
+//! where a site collects), [`ingest`], [`store`], [`report`] and [`table`]. The lines that travel are
 //! [`record`]; a site's rules come from [`filter_file`] or [`config_py`]. [`xalt`], [`xalt_form`], [`xalt_lines`] and
 //! [`xalt_read`] have XALT's own records, [`sample`] says which runs are kept when not all are.
 //!
@@ -29,7 +29,6 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod send;
-pub mod sqlite;
 pub mod store;
 pub mod table;
 #[cfg(test)]

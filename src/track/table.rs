@@ -33,7 +33,21 @@ impl Cell {
         Cell::Text(text.into())
     }
 
-    fn shown(&self) -> String {
+    /// Whether it is to stand at the right.
+    pub fn is_number(&self) -> bool {
+        !matches!(self, Cell::Text(_))
+    }
+
+    /// The number; 0 for a name.
+    pub fn number(&self) -> f64 {
+        match self {
+            Cell::Text(_) => 0.0,
+            Cell::Count(number) | Cell::Quantity(number) => *number,
+        }
+    }
+
+    /// For people.
+    pub fn shown(&self) -> String {
         match self {
             Cell::Text(text) => plain(text),
             Cell::Count(count) => grouped(count.round() as u64),

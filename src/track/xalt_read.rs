@@ -99,7 +99,10 @@ pub fn read(files: &[PathBuf], done: &mut Ingested) -> Vec<Batch> {
         let read = match file.extension().is_some_and(|it| it == "json") {
             // Others, such as records of links, say nothing of packages.
             true => fs::read_to_string(file).map(|content| {
-                reading.file(&name, &content);
+                let bad = reading.bad;
+                if reading.file(&name, &content) && reading.bad == bad {
+                    done.whole.push(file.clone());
+                }
             }),
             false => fs::File::open(file).and_then(|file| reading.log(&mut BufReader::new(file))),
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, eventually};
+use crate::scene::Scene;
 
 /// Programs that can be driven so, the smallest first; `scripts/prepare-tests.sh` installs the first.
 const PROGRAMS: [&str; 2] = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
@@ -188,9 +188,4 @@ fn listen(from: PipeReader) -> Receiver<Value> {
         }
     });
     heard
-}
-
-/// Waits until `condition`, a JavaScript expression, is true in the page.
-pub fn until(browser: &mut Browser, condition: &str) {
-    eventually(condition, || browser.value(condition) == true);
 }

@@ -15,7 +15,7 @@ fn the_help_is_the_manual() {
     insta::assert_snapshot!("help-run-short", help(&["run", "-h"]));
     insta::assert_snapshot!("help-up", help(&["up", "--help"]));
     insta::assert_snapshot!("help-doctor", help(&["doctor", "--help"]));
-    for words in ["classify", "coverage", "check"] {
+    for words in ["classify", "coverage", "check", "slim"] {
         insta::assert_snapshot!(format!("help-env-{words}"), help(&["env", words, "--help"]));
     }
 }

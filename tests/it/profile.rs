@@ -129,3 +129,31 @@ fn without_a_directory_nothing_can_be_recorded() {
         assert_eq!(text(&none.stderr).lines().count(), 1, "{}", text(&none.stderr));
     }
 }
+
+#[test]
+fn a_report_is_written_in_the_format_that_is_asked_for() {
+    let scene = scenes().swap_remove(0);
+    assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
+    let report =
+        |flags: &[&str]| output(&mut scene.spinney(&[&["profile", "report", "report"], flags].concat()));
+    assert!(report(&["--format", "parquet", "--to", "tables"]).status.success());
+    let tables: BTreeMap<String, Vec<u8>> = fs::read_dir(scene.home.join("tables"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    assert!(tables.keys().all(|name| name.ends_with(".parquet")), "{:?}", tables.keys());
+    assert!(tables.values().all(|table| table.starts_with(b"PAR1") && table.ends_with(b"PAR1")));
+    let path = scene.env.join("nothing");
+    let path = path.to_str().unwrap().as_bytes();
+    assert!(tables["paths.parquet"].windows(path.len()).any(|part| part == path));
+    assert!(tables.contains_key("operations.parquet"));
+    let json: Value = serde_json::from_slice(&report(&["--format", "json"]).stdout).unwrap();
+    assert_eq!(json["kind"], "profile");
+    let several = report(&["--format", "csv"]);
+    assert_eq!(several.status.code(), Some(1));
+    assert!(text(&several.stderr).contains("`--to OUT`") && several.stdout.is_empty());
+    assert!(report(&["--to", "all"]).status.success());
+    let all = ["report.md", "report.html", "report.json", "operations.csv", "paths.parquet"];
+    assert!(all.iter().all(|name| scene.home.join("all").join(name).exists()));
+}

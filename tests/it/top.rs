@@ -220,6 +220,8 @@ fn control_z_stops_it_and_fg_brings_it_back() {
     for scene in scenes() {
         let job = Job::start(&scene);
         let mut terminal = Terminal::open(&scene);
+        terminal.type_in("stty rows 24 cols 80\n");
+        terminal.expect("$ ");
         terminal.type_in(&format!("{} top --job {}\n", scene.binary.display(), job.name));
         terminal.expect("node host");
         terminal.type_in("\x1a");

@@ -117,6 +117,11 @@ impl Drop for Slurm {
 }
 
 impl Slurm {
+    /// Where its configuration, keys and logs lie.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// So many hosts, all idle, and who may use them; `None` where `tracking` cannot be had.
     ///
     /// # Errors

@@ -36,14 +36,7 @@ pub fn run(args: &CoverageArgs) -> ExitCode {
         Ok(recorded) => recorded,
         Err(code) => return code,
     };
-    let roots =
-        if args.roots.is_empty() { recorded.views.iter().cloned().collect() } else { args.roots.clone() };
-    let roots: Vec<PathBuf> =
-        roots.into_iter().map(|root| std::path::absolute(&root).unwrap_or(root)).collect();
-    if roots.is_empty() {
-        eprintln!("spinney: error: the recordings name no views (hint: name directories with `--root DIR`)");
-        return ExitCode::from(2);
-    }
+    let Some(roots) = super::roots(&args.roots, &recorded) else { return ExitCode::from(2) };
     let coverage = coverage::coverage(&recorded, &roots);
     coverage.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if let Some(directory) = &args.copper

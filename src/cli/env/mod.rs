@@ -5,6 +5,7 @@
 mod check;
 mod classify;
 mod coverage;
+mod slim;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ enum EnvCommand {
     Check(check::CheckArgs),
     Classify(classify::ClassifyArgs),
     Coverage(coverage::CoverageArgs),
+    Slim(slim::SlimArgs),
 }
 
 /// What `classify` and `coverage` read, and how much they show.
@@ -54,6 +56,7 @@ pub fn run(args: EnvArgs) -> ExitCode {
         EnvCommand::Check(args) => check::run(&args),
         EnvCommand::Classify(args) => classify::run(&args),
         EnvCommand::Coverage(args) => coverage::run(&args),
+        EnvCommand::Slim(args) => slim::run(&args),
     }
 }
 
@@ -92,6 +95,16 @@ fn read(recordings: &[PathBuf]) -> Result<Recorded, ExitCode> {
         return Err(ExitCode::FAILURE);
     }
     Ok(recorded)
+}
+
+/// The directories `named`, else the views of the recordings; `None`, and said why, if there are none.
+fn roots(named: &[PathBuf], recorded: &Recorded) -> Option<Vec<PathBuf>> {
+    let roots = if named.is_empty() { recorded.views.iter().cloned().collect() } else { named.to_vec() };
+    if roots.is_empty() {
+        eprintln!("spinney: error: the recordings name no views (hint: name directories with `--root DIR`)");
+        return None;
+    }
+    Some(roots.into_iter().map(|root| std::path::absolute(&root).unwrap_or(root)).collect())
 }
 
 /// 0, or 1 if something could not be read.

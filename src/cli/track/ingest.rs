@@ -2,20 +2,27 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::track::ingest;
-use crate::track::sqlite::Sqlite;
+use crate::track::store::{Place, Purpose, Store};
 
 /// Add records to a store
 ///
 /// What is in the store already is not added again, so the same files may be named any number of times.
 #[derive(Debug, Args)]
 pub struct IngestArgs {
-    /// The store, a SQLite file; made if it is not there
-    #[arg(long, value_name = "FILE")]
-    store: PathBuf,
+    /// The store, a file or `postgresql://USER@HOST/DATABASE`; made if it is not there
+    #[arg(long, value_name = "STORE")]
+    store: Place,
+    /// How long to wait for others who write it
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Remove the files that were read without fault, once what they say is in the store
+    #[arg(long)]
+    remove: bool,
     /// Files of records, or directories of them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -23,12 +30,12 @@ pub struct IngestArgs {
 
 /// 0 if everything could be read, else 1.
 pub fn run(args: &IngestArgs) -> ExitCode {
-    let done = Sqlite::open(&args.store)
+    let done = Store::open(&args.store, Purpose::Write, args.wait)
         .map_err(ingest::IngestError::from)
         .and_then(|mut store| ingest::ingest(&mut store, &args.paths));
     let done = match done {
         Ok(done) => done,
-        Err(error) => return super::failed(format_args!("{}: {error}", args.store.display())),
+        Err(error) => return super::failed(format_args!("{}: {error}", args.store)),
     };
     let added = done.added;
     println!(
@@ -39,5 +46,12 @@ pub fn run(args: &IngestArgs) -> ExitCode {
         eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);
     }
     done.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
+    if args.remove {
+        for file in &done.whole {
+            if let Err(error) = std::fs::remove_file(file) {
+                eprintln!("spinney: {}: {error}", file.display());
+            }
+        }
+    }
     if done.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,25 +1,31 @@
 //! `spinney track report`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::track::report::{Question, Wanted, report};
+use crate::track::report::{DAY_SECONDS, Per, Question, Report, Wanted, report};
 use crate::track::run::now;
-use crate::track::sqlite::Sqlite;
+use crate::track::store::{Place, Purpose, Store};
 
 /// Answer what a site asks of its records
 ///
-/// Counts of sampled runs are weighted, so that they are estimates of all runs.
+/// Figures of sampled runs are weighted, so that they are estimates of all runs.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The store
-    #[arg(long, value_name = "FILE")]
-    store: PathBuf,
+    /// The store, a file or `postgresql://USER@HOST/DATABASE`
+    #[arg(long, value_name = "STORE")]
+    store: Place,
+    /// How long to wait for others who write it
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    wait: Duration,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Print each row once for each user or project
+    #[arg(long, value_enum, value_name = "WHO")]
+    per: Option<Per>,
     /// Only runs of the last N days
     #[arg(long, value_name = "N")]
     last_days: Option<f64>,
@@ -29,7 +35,7 @@ pub struct ReportArgs {
     /// Only runs of this project
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// Print numbers in place of users and projects
+    /// Print pseudonyms in place of users and projects; in one store they are always the same
     #[arg(long)]
     anonymous: bool,
     /// For `unseen`: not for so many days
@@ -38,26 +44,31 @@ pub struct ReportArgs {
     /// Print at most so many rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     rows: usize,
-    /// What is asked
-    #[arg(value_enum, default_value_t = Question::Packages)]
-    question: Question,
+    /// What is asked [default: packages; for a page, everything]
+    #[arg(value_enum, value_name = "QUESTION")]
+    questions: Vec<Question>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Csv,
     Json,
+    /// One page that needs nothing else
+    Html,
 }
 
-/// Prints the table: 0, or 1 if the store cannot be read.
+/// Prints the tables: 0, or 1 if the store cannot be read.
 pub fn run(args: &ReportArgs) -> ExitCode {
-    if !args.store.exists() {
-        return super::failed(format_args!("{}: no such store", args.store.display()));
-    }
+    let questions = match (&args.questions[..], args.format) {
+        ([], Format::Html) => Question::value_variants().to_vec(),
+        ([], _) => vec![Question::Packages],
+        (asked, _) => asked.to_vec(),
+    };
     let wanted = Wanted {
-        question: args.question,
-        since: args.last_days.map(|days| now() - days * 86_400.0),
+        questions,
+        per: args.per,
+        since: args.last_days.map(|days| now() - days * DAY_SECONDS),
         user: args.user.clone(),
         project: args.project.clone(),
         anonymous: args.anonymous,
@@ -65,13 +76,38 @@ pub fn run(args: &ReportArgs) -> ExitCode {
         rows_max: args.rows,
         now: now(),
     };
-    match Sqlite::open(&args.store).and_then(|store| report(&store, &wanted)) {
-        Ok(table) => match args.format {
-            Format::Text => print!("{}", table.text()),
-            Format::Csv => print!("{}", table.csv()),
-            Format::Json => println!("{:#}", table.json()),
-        },
-        Err(error) => return super::failed(format_args!("{}: {error}", args.store.display())),
+    match Store::open(&args.store, Purpose::Read, args.wait).and_then(|mut store| report(&mut store, &wanted))
+    {
+        Ok(report) => print(&report, &wanted, args.format),
+        Err(error) => return super::failed(format_args!("{}: {error}", args.store)),
     }
     ExitCode::SUCCESS
+}
+
+fn print(report: &Report, wanted: &Wanted, format: Format) {
+    if format == Format::Html {
+        print!("{}", report.html(wanted));
+        return;
+    }
+    // One answer is a list, several are an object of lists.
+    let several = report.answers.len() > 1;
+    if format == Format::Json && several {
+        let answers = report.answers.iter().map(|(question, table)| (name(*question), table.json()));
+        println!("{:#}", serde_json::Value::Object(answers.collect()));
+        return;
+    }
+    for (n, (question, table)) in report.answers.iter().enumerate() {
+        if several {
+            println!("{}{}", if n > 0 { "\n" } else { "" }, name(*question));
+        }
+        match format {
+            Format::Csv => print!("{}", table.csv()),
+            Format::Json => println!("{:#}", table.json()),
+            _ => print!("{}", table.text()),
+        }
+    }
+}
+
+fn name(question: Question) -> String {
+    question.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

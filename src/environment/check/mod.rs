@@ -7,7 +7,7 @@
 
 mod active;
 mod files;
-mod native;
+pub(super) mod native;
 mod probes;
 mod text;
 mod values;

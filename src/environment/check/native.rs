@@ -43,6 +43,15 @@ pub struct SearchPath {
     pub value: OsString,
 }
 
+/// What an ELF file wants of the loader.
+#[derive(Debug, Default)]
+pub struct Dynamic {
+    /// Where to search.
+    pub search_paths: Vec<SearchPath>,
+    /// Names of libraries.
+    pub needed: Vec<OsString>,
+}
+
 /// Looks into every compiled module beneath `directory`.
 ///
 /// # Cost
@@ -74,36 +83,58 @@ pub fn audit(directory: &Path) -> Audit {
 
 /// RPATH and RUNPATH of an ELF file; `None` for any other file, and for one that is damaged.
 pub fn search_paths(file: &Path) -> Option<Vec<SearchPath>> {
+    dynamic(file).map(|dynamic| dynamic.search_paths)
+}
+
+/// What the loader is to do for an ELF file; `None` for any other file, and for one that is damaged.
+pub fn dynamic(file: &Path) -> Option<Dynamic> {
     // Parts are read as they are needed: a module may have gigabytes.
     let cache = ReadCache::new(File::open(file).ok()?);
     match FileKind::parse(&cache).ok()? {
-        FileKind::Elf64 => paths_of::<elf::FileHeader64<Endianness>, _>(&cache),
-        FileKind::Elf32 => paths_of::<elf::FileHeader32<Endianness>, _>(&cache),
+        FileKind::Elf64 => dynamic_of::<elf::FileHeader64<Endianness>, _>(&cache),
+        FileKind::Elf32 => dynamic_of::<elf::FileHeader32<Endianness>, _>(&cache),
         _ => None,
     }
 }
 
-fn paths_of<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(data: R) -> Option<Vec<SearchPath>> {
+fn dynamic_of<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(data: R) -> Option<Dynamic> {
     let header = E::parse(data).ok()?;
     let endian = header.endian().ok()?;
     let sections = header.sections(endian, data).ok()?;
     let (entries, strings) = sections.dynamic(endian, data).ok()??;
     let strings = sections.strings(endian, data, strings).ok()?;
-    let path = |entry: &E::Dyn| {
-        let kind = match entry.tag32(endian)? {
-            elf::DT_RPATH => "RPATH",
-            elf::DT_RUNPATH => "RUNPATH",
-            _ => return None,
-        };
-        let value = strings.get(entry.val32(endian)?).ok()?;
-        Some(SearchPath { kind, value: OsString::from_vec(value.to_vec()) })
-    };
-    Some(entries.iter().filter_map(path).collect())
+    let mut dynamic = Dynamic::default();
+    for entry in entries {
+        let (Some(tag), Some(value)) = (entry.tag32(endian), entry.val32(endian)) else { continue };
+        if ![elf::DT_RPATH, elf::DT_RUNPATH, elf::DT_NEEDED].contains(&tag) {
+            continue;
+        }
+        let Ok(value) = strings.get(value) else { continue };
+        let value = OsString::from_vec(value.to_vec());
+        match tag {
+            elf::DT_RPATH => dynamic.search_paths.push(SearchPath { kind: "RPATH", value }),
+            elf::DT_RUNPATH => dynamic.search_paths.push(SearchPath { kind: "RUNPATH", value }),
+            _ => dynamic.needed.push(value),
+        }
+    }
+    Some(dynamic)
+}
+
+/// The directories of one search path of `module`; those that only the loader knows are left out.
+pub fn directories(path: &SearchPath, module: &Path) -> Vec<PathBuf> {
+    let entries = path.value.as_bytes().split(|&byte| byte == b':');
+    entries.filter_map(|entry| expanded(entry, module)).filter(|entry| entry.is_absolute()).collect()
+}
+
+/// An entry with `$ORIGIN` replaced; `None` if it says something that only the loader knows.
+fn expanded(entry: &[u8], module: &Path) -> Option<PathBuf> {
+    let origin = module.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes();
+    let expanded = replaced(&replaced(entry, b"${ORIGIN}", origin), b"$ORIGIN", origin);
+    (!expanded.contains(&b'$')).then(|| PathBuf::from(OsString::from_vec(expanded)))
 }
 
 /// What is wrong with the entries of one search path.
 fn faults(path: &SearchPath, module: &Path) -> Vec<(Fault, OsString, String)> {
-    let origin = module.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes();
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut faults = Vec::new();
     for entry in path.value.as_bytes().split(|&byte| byte == b':') {
@@ -112,11 +143,9 @@ fn faults(path: &SearchPath, module: &Path) -> Vec<(Fault, OsString, String)> {
             faults.push((Fault::Empty, written, "an empty entry means the working directory".to_owned()));
             continue;
         }
-        let expanded = replaced(&replaced(entry, b"${ORIGIN}", origin), b"$ORIGIN", origin);
-        if expanded.contains(&b'$') {
-            continue; // $LIB and $PLATFORM: only the loader knows
-        }
-        let expanded = PathBuf::from(OsString::from_vec(expanded));
+        let Some(expanded) = expanded(entry, module) else {
+            continue; // $LIB and $PLATFORM
+        };
         if expanded.is_relative() {
             let says = "relative: it means another directory in each working directory".to_owned();
             faults.push((Fault::Empty, written, says));

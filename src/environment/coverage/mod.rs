@@ -20,7 +20,7 @@ use super::recorded::Recorded;
 use crate::profile::copper::RootCoverage;
 use crate::text::{counted, csv, plain};
 use packages::{Package, Packages};
-use tree::{Thing, Tree};
+pub(super) use tree::{Thing, Tree, without_dots};
 
 /// Version of the layout of `--json`.
 const SCHEMA: u32 = 1;
@@ -66,9 +66,12 @@ pub struct Coverage {
     pub absent: BTreeSet<PathBuf>,
     /// Paths beneath the roots that were found then and are gone now, or the other way round.
     pub changed: BTreeSet<PathBuf>,
-    /// What was used, by real path.
-    used: BTreeMap<PathBuf, bool>,
-    tree: Tree,
+    /// What was used, by real path, and whether it was read.
+    pub(super) used: BTreeMap<PathBuf, bool>,
+    /// What there is.
+    pub(super) tree: Tree,
+    /// What belongs to which package.
+    pub(super) owners: Packages,
     /// Recorded paths beneath no root.
     pub elsewhere: u64,
     /// What could not be read or listed; numbers are then too small.
@@ -91,12 +94,14 @@ pub fn coverage(recorded: &Recorded, roots: &[PathBuf]) -> Coverage {
         elsewhere: 0,
         troubles: std::mem::take(&mut tree.troubles),
         tree,
+        owners: Packages::default(),
         source: recorded.source(),
         notes: recorded.notes(),
     };
     coverage.troubles.append(&mut packages.troubles);
     coverage.mark(recorded);
     coverage.count(&packages);
+    coverage.owners = packages;
     coverage.note_what_is_left_out();
     coverage
 }
@@ -275,7 +280,8 @@ impl Part {
 }
 
 impl Amount {
-    fn add(&mut self, thing: &Thing, is_read: bool) {
+    /// Adds one thing.
+    pub(super) fn add(&mut self, thing: &Thing, is_read: bool) {
         match thing {
             Thing::Directory => self.directories += 1,
             Thing::Link(_) => self.links += 1,

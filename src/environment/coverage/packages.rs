@@ -36,6 +36,8 @@ pub struct Package {
 pub struct Packages {
     /// In the order they were found.
     pub all: Vec<Package>,
+    /// What each of them says of itself: files, and directories that count with all that is in them.
+    pub metadata: Vec<Vec<PathBuf>>,
     owners: HashMap<PathBuf, usize>,
     r_packages: HashMap<PathBuf, usize>,
     /// What could not be read, in words.
@@ -83,7 +85,7 @@ impl Packages {
         let (name, version) = stem.split_once('-').unwrap_or((&stem, ""));
         let package = Package { name: name.to_owned(), version: version.to_owned(), kind: "pip" };
         let files = text.lines().map(|line| site.join(first_field(line)));
-        self.claim(tree, package, files);
+        self.claim(tree, package, files, vec![info.to_owned()]);
     }
 
     fn read_conda(&mut self, tree: &Tree, meta: &Path) {
@@ -98,8 +100,8 @@ impl Packages {
         let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let package = Package { name: field("name"), version: field("version"), kind: "conda" };
         let files = value["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-        let own = [meta.to_owned()];
-        self.claim(tree, package, files.map(|file| prefix.join(file)).chain(own));
+        let own = vec![meta.to_owned()];
+        self.claim(tree, package, files.map(|file| prefix.join(file)).chain(own.clone()), own);
     }
 
     fn read_description(&mut self, description: &Path) {
@@ -116,11 +118,20 @@ impl Packages {
         let package = Package { name, version: field("Version").unwrap_or_default(), kind: "r" };
         self.r_packages.insert(parent.to_owned(), self.all.len());
         self.all.push(package);
+        self.metadata
+            .push(["DESCRIPTION", "NAMESPACE", "INDEX", "Meta"].map(|name| parent.join(name)).into());
     }
 
-    fn claim(&mut self, tree: &Tree, package: Package, files: impl Iterator<Item = PathBuf>) {
+    fn claim(
+        &mut self,
+        tree: &Tree,
+        package: Package,
+        files: impl Iterator<Item = PathBuf>,
+        metadata: Vec<PathBuf>,
+    ) {
         let number = self.all.len();
         self.all.push(package);
+        self.metadata.push(metadata);
         for file in files {
             // A list may go through a link (`lib64/...`); what lies beneath no root is nobody's here.
             if let Some(real) = tree.real(&file, &mut Vec::new()) {

@@ -139,7 +139,7 @@ fn thing(path: &Path) -> Option<Thing> {
 }
 
 /// `path` without `.` and `..`; what precedes a `..` is taken for a directory, since links were replaced before.
-fn without_dots(path: &Path) -> PathBuf {
+pub fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
         match component {

@@ -111,7 +111,7 @@ fn add_hwcaps(totals: &Totals, section: &mut Section) {
     }
     if probes.0 >= ABSENCES_MIN {
         let remedy = "the loader looks there for each directory of LD_LIBRARY_PATH and RPATH: have fewer";
-        section.rows.push(row("`glibc-hwcaps` directories looked for in vain".to_owned(), probes, remedy));
+        section.rows.push(row("glibc-hwcaps directories looked for in vain".to_owned(), probes, remedy));
     }
 }
 

@@ -1,17 +1,17 @@
 //! Pictures of tables: SVG that is readable without colours, since every series has a pattern of its own in words and
 //! greys of its own.
 //!
-//! Not here: the tables (`sections`), the page around (`html`).
+//! Not here: the tables (`sections`), bars and the page around (`page`).
 
 use maud::{Markup, html};
 
 use super::Cell;
 use super::course::Step;
+use crate::page::{WIDTH, bars};
 use crate::profile::recorder::event::AnsweredBy;
 use crate::profile::totals::{OfNode, Sum, Totals};
 use crate::text::time;
 
-const WIDTH: f64 = 720.0;
 /// Heights of the highest column.
 const HIGH: f64 = 200.0;
 const LOW: f64 = 90.0;
@@ -23,6 +23,9 @@ const BOTTOM: f64 = 28.0;
 
 /// Greys that can be told apart, from the nearest source to the farthest.
 const GREYS: [&str; 4] = ["#c8c8c8", "#969696", "#5a5a5a", "#111111"];
+
+/// Width of a letter at most.
+const LETTER: f64 = 8.0;
 
 /// Columns of a picture at most.
 const STEPS_MAX: usize = 240;
@@ -150,25 +153,13 @@ impl Chart {
     /// As SVG.
     pub(super) fn svg(&self, title: &str) -> Markup {
         match self {
-            Chart::Bars { bars, axis } => draw_bars(bars, axis, title),
-            Chart::Stacks(stacks) => draw_stacks(stacks, title),
-        }
-    }
-}
-
-fn draw_bars(bars: &[(String, u64, String)], axis: &str, title: &str) -> Markup {
-    let most = bars.iter().map(|(_, value, _)| *value).max().unwrap_or(1).max(1) as f64;
-    let height = 24.0 * bars.len() as f64 + 24.0;
-    html! {
-        svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(title) {
-            @for (place, (label, value, shown)) in bars.iter().enumerate() {
-                @let y = 24.0 * place as f64;
-                @let width = (WIDTH - LEFT - 90.0) * *value as f64 / most;
-                text x=(LEFT - 6.0) y=(y + 16.0) text-anchor="end" { (label) }
-                rect x=(LEFT) y=(y + 3.0) width=(format!("{width:.1}")) height="17" class="bar" {}
-                text x=(format!("{:.1}", LEFT + width + 6.0)) y=(y + 16.0) { (shown) }
+            Chart::Bars { bars: all, axis } => {
+                let bar = |(label, value, shown): &(String, u64, String)| {
+                    (label.clone(), *value as f64, shown.clone())
+                };
+                bars(&all.iter().map(bar).collect::<Vec<_>>(), title, axis)
             }
-            text x=(LEFT) y=(height - 7.0) { (axis) }
+            Chart::Stacks(stacks) => draw_stacks(stacks, title),
         }
     }
 }
@@ -198,8 +189,9 @@ fn draw_stacks(stacks: &Stacks, title: &str) -> Markup {
                             height=(format!("{tall:.1}")) fill=(GREYS[n]) {}
                     }
                 }
-                @if place % every == 0 {
-                    text x=(format!("{x:.1}")) y=(foot + 16.0) { (label) }
+                @let (at, half) = (x + width / 2.0, LETTER / 2.0 * label.chars().count() as f64);
+                @if place % every == 0 && at + half <= WIDTH {
+                    text x=(format!("{at:.1}")) y=(foot + 16.0) text-anchor="middle" { (label) }
                 }
             }
             text x=(WIDTH) y=(foot + BOTTOM + 14.0) text-anchor="end" { (axis) }

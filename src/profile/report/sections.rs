@@ -302,6 +302,29 @@ fn hottest(
     section
 }
 
+/// Every path with each kind of answer, over all nodes.
+pub fn every_path(totals: &Totals) -> Section {
+    let columns = ["path", "operation", "outcome", "source", "calls", "bytes", "nanoseconds", "nodes"];
+    let mut section = Section::table("paths", "Paths", "", &columns);
+    let mut paths: Vec<_> = totals.paths.iter().collect();
+    paths.sort_by_key(|(path, _)| *path);
+    for (path, of_path) in paths {
+        for ((operation, outcome, source), sum, nodes) in of_path.parts() {
+            let words = [&**path, operation.name(), outcome.name(), source.name()];
+            let mut row: Vec<Cell> = words.map(|word| Cell::Text(word.to_owned())).into();
+            let Sum { calls, bytes, nanoseconds } = sum;
+            row.extend([
+                Cell::Count(calls),
+                Cell::Bytes(bytes),
+                Cell::Time(nanoseconds),
+                Cell::Count(nodes.into()),
+            ]);
+            section.rows.push(row);
+        }
+    }
+    section
+}
+
 fn packages(totals: &Totals) -> Section {
     let about = "What was asked, by what it belongs to: a package of Python or R, its standard library, libraries, programs.";
     let columns = ["belongs to", "paths", "calls", "absent", "bytes", "waited"];

@@ -142,7 +142,9 @@ impl Board {
         self.known.retain(|name, _| look.names.contains(name));
         let answered: HashSet<String> = look.answers.iter().map(|(name, _)| name.clone()).collect();
         self.known.extend(look.answers);
-        self.silent = look.names.len().saturating_sub(self.known.len());
+        // Of which job they are nobody knows yet.
+        let all = if only.is_none() { look.names.len() } else { 0 };
+        self.silent = all.saturating_sub(self.known.len());
         self.jobs.clear();
         let mut before = HashMap::new();
         for (name, status) in &self.known {
@@ -191,8 +193,8 @@ impl Job {
 
     /// What one of its services tells of the whole.
     fn note(&mut self, status: &Value) {
-        let words = |value: &Value| list(value).filter_map(|word| word.as_str().map(str::to_owned)).collect();
-        self.views = words(&status["views"]);
+        let views = list(&status["views"]);
+        self.views = views.filter_map(|view| view.as_str().map(str::to_owned)).collect();
         let way = status["way_in"].as_str().unwrap_or("?").to_owned();
         if !self.ways.contains(&way) {
             self.ways.push(way);

@@ -86,7 +86,7 @@ impl World {
 
     /// `/tmp` of host `number` becomes full, and nothing in it can be executed; what tests have there stays.
     pub fn fill_tmp(&self, number: usize) {
-        let (scene, cluster) = (self.scene.env.parent().unwrap().display(), self.directory.path().display());
+        let (scene, cluster) = (self.scene.env.parent().unwrap().display(), self.slurm.directory().display());
         self.change(
             number,
             &format!(

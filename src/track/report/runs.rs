@@ -1,0 +1,118 @@
+//! The runs that are asked about, what each counts, and what users and projects are called.
+
+use std::collections::HashSet;
+
+use ring::hmac;
+
+use super::{Per, Wanted};
+use crate::track::store::{RunRow, Store, StoreError};
+
+/// The runs in question.
+pub(super) struct Runs {
+    /// By their numbers.
+    rows: Vec<Option<RunRow>>,
+    first: u32,
+    names: Names,
+    pub(super) only: Vec<String>,
+}
+
+impl Runs {
+    pub(super) fn read(store: &mut Store, wanted: &Wanted) -> Result<Self, StoreError> {
+        let words = store.words()?;
+        let key = if wanted.anonymous { Some(store.secret()?) } else { None };
+        let names =
+            Names { words, key: key.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())) };
+        let number = |name: &Option<String>| name.as_ref().map(|name| names.number(name));
+        let (user, project) = (number(&wanted.user), number(&wanted.project));
+        // What nobody is called is nobody's number.
+        let fits = |asked: Option<Option<u32>>, word: Option<u32>| {
+            asked.is_none_or(|asked| asked.is_some() && asked == word)
+        };
+        let (mut rows, mut first) = (Vec::new(), None);
+        for run in store.runs()? {
+            let is_wanted = wanted.since.is_none_or(|since| run.started >= since)
+                && fits(user, Some(run.user))
+                && fits(project, run.project);
+            if is_wanted {
+                rows.resize(run.id as usize, None);
+                rows.push(Some(run));
+                first = first.or(Some(run.id));
+            }
+        }
+        let only = [(&wanted.user, Per::User), (&wanted.project, Per::Project)].into_iter();
+        let only = only.filter_map(|(name, per)| Some(names.told(name.as_ref()?, per))).collect();
+        Ok(Runs { rows, first: first.unwrap_or(0), names, only })
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&RunRow> {
+        self.rows.get(id as usize)?.as_ref()
+    }
+
+    /// The least number of all.
+    pub(super) fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// How many there are, and for how many they stand.
+    pub(super) fn numbers(&self) -> (usize, f64) {
+        let runs = self.rows.iter().flatten();
+        (runs.clone().count(), runs.map(weight).sum())
+    }
+
+    /// What somebody is called; `-` if nobody said.
+    pub(super) fn name(&self, who: Option<u32>, per: Per) -> String {
+        let word = who.and_then(|who| self.names.words.get(who as usize));
+        word.map_or_else(|| "-".to_owned(), |word| self.names.told(word, per))
+    }
+}
+
+/// Users and projects by their numbers.
+struct Names {
+    words: Vec<String>,
+    /// What pseudonyms are made with, if there are to be any.
+    key: Option<hmac::Key>,
+}
+
+impl Names {
+    fn number(&self, name: &str) -> Option<u32> {
+        self.words.iter().position(|word| word == name).and_then(|place| u32::try_from(place).ok())
+    }
+
+    /// A pseudonym is always the same in one store, and cannot be made or tried out without its secret.
+    fn told(&self, name: &str, per: Per) -> String {
+        let Some(key) = &self.key else { return name.to_owned() };
+        // A user and a project of the same name are not to be known for it.
+        let kind = if per == Per::User { "user" } else { "project" };
+        let tag = hmac::sign(key, format!("{kind}\0{name}").as_bytes());
+        let hex: String = tag.as_ref().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        format!("{kind}-{hex}")
+    }
+}
+
+/// Who a run belongs to.
+pub(super) fn whose(run: &RunRow, per: Per) -> Option<u32> {
+    match per {
+        Per::User => Some(run.user),
+        Per::Project => run.project,
+    }
+}
+
+/// For how many runs one stands.
+pub(super) fn weight(run: &RunRow) -> f64 {
+    if run.probability > 0.0 && run.probability <= 1.0 { 1.0 / run.probability } else { 1.0 }
+}
+
+pub(super) fn node_hours(run: &RunRow) -> f64 {
+    weight(run) * run.seconds * f64::from(run.nodes) / 3600.0
+}
+
+/// Which pairs were met; counts each once.
+#[derive(Debug, Default)]
+pub(super) struct Met(HashSet<(u32, u32)>);
+
+impl Met {
+    /// Whether it is the first time.
+    pub(super) fn is_new(&mut self, one: u32, other: u32) -> bool {
+        self.0.insert((one, other))
+    }
+}

@@ -1,0 +1,157 @@
+//! A store in a PostgreSQL database, in the schema that the connection finds first.
+//!
+//! Writers take their turns by an advisory lock, which the server frees when a writer dies.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::{Format, IsNull, ToSql, Type};
+use postgres::{Client, Config, NoTls, Statement};
+
+use super::database::{Database, Each, Row, Value};
+use super::schema::{self, Dialect};
+use super::{Purpose, StoreError};
+
+/// The lock of writers: any number that other programs in the same database will not take.
+const LOCK: &str = "7305803012479149";
+
+/// A connection.
+pub(super) struct Postgres {
+    client: Client,
+    statements: HashMap<&'static str, Statement>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Postgres")
+    }
+}
+
+impl Postgres {
+    /// Connects; to write, brings the schema up to date. The server, and whoever writes, is waited for.
+    pub(super) fn open(config: &Config, purpose: Purpose, wait: Duration) -> Result<Self, StoreError> {
+        let mut config = config.clone();
+        config.connect_timeout(wait).application_name("spinney");
+        // For servers that ask for one: not in the arguments, which everybody on the machine can read.
+        if let (None, Ok(password)) = (config.get_password(), std::env::var("PGPASSWORD")) {
+            config.password(password);
+        }
+        let mut client = config.connect(NoTls)?;
+        let wait_ms = wait.as_millis().max(1);
+        client.batch_execute(&format!("SET client_min_messages = warning; SET lock_timeout = {wait_ms}"))?;
+        prepare(&mut client, purpose)?;
+        Ok(Postgres { client, statements: HashMap::new() })
+    }
+
+    fn statement(&mut self, text: &'static str) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.statements.get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(text)?;
+        self.statements.insert(text, statement.clone());
+        Ok(statement)
+    }
+}
+
+fn prepare(client: &mut Client, purpose: Purpose) -> Result<(), StoreError> {
+    let noted = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&schema::NOTED])?;
+    if noted.try_get(0)? {
+        if schema::is_up_to_date(client, Dialect::Postgres)? {
+            return Ok(());
+        }
+    } else if purpose == Purpose::Read {
+        return Err(StoreError::Foreign);
+    }
+    client.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+    let made = schema::bring_up_to_date(client, Dialect::Postgres);
+    client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
+    made
+}
+
+impl Database for Postgres {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        Ok(self.client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"))?)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        Ok(self.client.batch_execute("COMMIT")?)
+    }
+
+    fn roll_back(&mut self) {
+        // If the connection is lost, the server does it.
+        let _ = self.client.batch_execute("ROLLBACK");
+    }
+
+    fn execute(&mut self, statement: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        let statement = self.statement(statement)?;
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        Ok(self.client.execute(&statement, &values)?)
+    }
+
+    fn query(&mut self, query: &'static str, values: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
+        let statement = self.statement(query)?;
+        let mut rows = self.client.query_raw(&statement, values)?;
+        while let Some(row) = rows.next()? {
+            each(&row)?;
+        }
+        Ok(())
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match (self, of) {
+            (Value::Null, _) => Ok(IsNull::Yes),
+            (Value::Integer(number), &Type::INT4) => i32::try_from(*number)?.to_sql(of, out),
+            (Value::Integer(number), _) => number.to_sql(of, out),
+            (Value::Real(number), _) => number.to_sql(of, out),
+            (Value::Text(text), _) => text.to_sql(of, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true // The columns are those of our own schema.
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Binary
+    }
+
+    postgres::types::to_sql_checked!();
+}
+
+impl Row for postgres::Row {
+    fn optional(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        match *self.columns()[column].type_() {
+            Type::INT4 => Ok(self.try_get::<_, Option<i32>>(column)?.map(i64::from)),
+            _ => Ok(self.try_get(column)?),
+        }
+    }
+
+    fn real(&self, column: usize) -> Result<f64, StoreError> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn text(&self, column: usize) -> Result<&str, StoreError> {
+        Ok(self.try_get(column)?)
+    }
+}
+
+impl From<postgres::Error> for StoreError {
+    fn from(error: postgres::Error) -> Self {
+        known(&error).unwrap_or(StoreError::Postgres(error))
+    }
+}
+
+/// What our own words are for.
+pub(super) fn known(error: &postgres::Error) -> Option<StoreError> {
+    match *error.code()? {
+        SqlState::LOCK_NOT_AVAILABLE => Some(StoreError::Locked),
+        SqlState::DISK_FULL => Some(StoreError::Full),
+        _ => None,
+    }
+}
