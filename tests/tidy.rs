@@ -82,7 +82,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("storage", &["file"]),
     ("file", &[]),
     ("profile", &["text"]),
-    ("environment", &["profile::recording", "text"]),
+    ("environment", &["profile::recording", "profile::report", "text"]),
     ("text", &[]),
 ];
 

@@ -218,7 +218,7 @@ fn course(totals: &Totals) -> Section {
         let mut row = vec![Cell::Time(from * 1000), Cell::Time(until * 1000)];
         row.extend(answers.map(Cell::Count));
         let tasks = *waited as f64 / ((until - from) * 1000) as f64;
-        row.push(Cell::Text(format!("{tasks:.1}")));
+        row.push(Cell::Average(tasks));
         section.rows.push(row);
     }
     section.chart = Chart::course(totals);
