@@ -87,7 +87,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("file", &[]),
     ("page", &[]),
     ("profile", &["page", "text"]),
-    ("environment", &["profile::copper", "profile::recording", "text"]),
+    ("environment", &["profile::copper", "profile::recording", "profile::report", "text"]),
     ("text", &[]),
 ];
 

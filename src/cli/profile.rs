@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::environment::coverage;
 use crate::environment::recorded::Recorded;
+use crate::environment::{coverage, told};
+use crate::profile::report::sections::Section;
 use crate::profile::tell::Format;
 use crate::{profile, services};
 
@@ -40,6 +41,9 @@ enum What {
         /// Only in this format; csv and parquet need --to [default: markdown, with --to all]
         #[arg(long, value_enum, value_name = "FORMAT")]
         format: Option<FormatName>,
+        /// Do not look at the environment itself: no coverage, and no questions to storage
+        #[arg(long)]
+        no_coverage: bool,
     },
     /// Add up the nodes and runs of several directories
     ///
@@ -99,22 +103,41 @@ impl From<FormatName> for Format {
     }
 }
 
+fn report(
+    directory: PathBuf,
+    to: Option<&Path>,
+    format: Option<Format>,
+    more: profile::tell::More<'_>,
+) -> anyhow::Result<String> {
+    let Some(to) = to else {
+        return profile::tell::report(&[directory], format.unwrap_or(Format::Markdown), more);
+    };
+    let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format]);
+    profile::tell::write_report(&[directory], to, &formats, more).map(|()| String::new())
+}
+
+fn classes(directories: &[PathBuf]) -> Vec<Section> {
+    vec![told::classes(&Recorded::read(directories))]
+}
+
+fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
+    let recorded = Recorded::read(directories);
+    std::iter::once(told::classes(&recorded)).chain(told::coverage(&recorded)).collect()
+}
+
 /// Does it: 0, or 1 if a recording cannot be used.
 pub fn run(args: ProfileArgs) -> ExitCode {
     let done = match args.what {
         What::Snapshot { job } => return snapshot(job.as_deref()),
         What::Aggregate { directories, report: true } => {
-            profile::tell::report(&directories, Format::Markdown)
+            profile::tell::report(&directories, Format::Markdown, &classes)
         }
         What::Aggregate { directories, .. } => profile::tell::aggregate(&directories),
         What::Diff { before, after } => profile::tell::diff(&before, &after),
         What::Copper { directory, out } => copper(&directory, &out).map(|()| String::new()),
-        What::Report { directory, to: None, format } => {
-            profile::tell::report(&[directory], format.map_or(Format::Markdown, Format::from))
-        }
-        What::Report { directory, to: Some(to), format } => {
-            let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format.into()]);
-            profile::tell::write_report(&[directory], &to, &formats).map(|()| String::new())
+        What::Report { directory, to, format, no_coverage } => {
+            let more: profile::tell::More<'_> = if no_coverage { &classes } else { &classes_and_coverage };
+            report(directory, to.as_deref(), format.map(Format::from), more)
         }
     };
     match done {

@@ -7,20 +7,11 @@
 
 use std::process::ExitCode;
 
+use crate::holder::{OF_SCHEDULERS, ignore};
+
 /// Waits for TERM. Other signals that schedulers send to all processes of a job are not for it.
 pub fn keep() -> ExitCode {
-    for signal in [
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGALRM,
-        libc::SIGXCPU,
-    ] {
-        // SAFETY: no handler is installed, only the disposition is set; nothing else runs in this process.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    ignore(&OF_SCHEDULERS);
     let _ = rustix::thread::set_name(c"spinney-keeper");
     loop {
         // SAFETY: waits for a signal and does nothing else.

@@ -16,6 +16,7 @@
 //! | [`classes`] | what kinds of software the recorded paths belong to |
 //! | [`coverage`] | how much of what there is was used |
 //! | [`slim`] | a copy that has what was used and what that cannot do without |
+//! | [`told`] | the same as sections of a report |
 //! | [`check`] | which search paths cost something and bring nothing |
 //!
 //! Not here: serving a view. This folder never names the data path.
@@ -39,6 +40,7 @@ mod shebang;
 mod shim;
 pub mod slim;
 pub mod surroundings;
+pub mod told;
 
 pub use find::{ChosenView, Found, find};
 pub use program::program_in_path;

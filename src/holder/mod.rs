@@ -51,28 +51,26 @@ fn begin(estate: Estate) -> std::io::Result<service::Service> {
     if estate.connections.is_empty() { founding::found(estate) } else { service::Service::resume(estate) }
 }
 
+/// Signals that schedulers send to all processes of a job, and terminals to a group, beside TERM.
+pub const OF_SCHEDULERS: [i32; 7] =
+    [libc::SIGUSR1, libc::SIGUSR2, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGALRM, libc::SIGXCPU];
+
+/// Has this process ignore `signals`, and so all that it becomes.
+pub fn ignore(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: no handler is installed, only the disposition is set; nothing else in the process relies on it.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
 /// What holder and daemon do first: deaf to the signals that schedulers send to every process of a job,
 /// children reaped by the kernel, as many descriptors as allowed, files for the owner only.
 ///
 /// TERM is among the signals: the service must outlive the tasks, which are sent it too and may take their
 /// time; it leaves when the last of them has gone.
 pub fn settle(name: &std::ffi::CStr) {
-    for signal in [
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGTERM,
-        libc::SIGALRM,
-        libc::SIGPIPE,
-        libc::SIGXFSZ,
-        libc::SIGXCPU,
-        libc::SIGCHLD,
-    ] {
-        // SAFETY: no handler is installed, only the disposition is set; nothing else in the process relies on it.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    ignore(&OF_SCHEDULERS);
+    ignore(&[libc::SIGTERM, libc::SIGPIPE, libc::SIGXFSZ, libc::SIGCHLD]);
     // A new process is called after its file, which is `exe`: of no help to whoever reads `ps`.
     let _ = rustix::thread::set_name(name);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

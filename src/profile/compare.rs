@@ -15,16 +15,7 @@ const PATHS_SHOWN: usize = 30;
 /// In what `after` differs from `before`.
 pub fn report(before: &Totals, after: &Totals) -> Report {
     let about = "Negative: the second run asked less, or waited less.";
-    let columns = [
-        "operation",
-        "calls before",
-        "calls after",
-        "change",
-        "waited before",
-        "waited after",
-        "change of waiting",
-    ];
-    let mut operations = Section::table("operations", "Operations", about, &columns);
+    let mut operations = table("operations", "Operations", about, "operation");
     for operation in Operation::ALL {
         let of = |totals: &Totals| totals.sum(|(of, ..)| of == *operation);
         let (one, other) = (of(before), of(after));
@@ -50,16 +41,7 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
 /// Paths that differ most, in calls.
 fn paths(before: &Totals, after: &Totals) -> Section {
     let about = format!("The {PATHS_SHOWN} whose calls differ most.");
-    let columns = [
-        "path",
-        "calls before",
-        "calls after",
-        "change",
-        "waited before",
-        "waited after",
-        "change of waiting",
-    ];
-    let mut section = Section::table("paths", "Paths", &about, &columns);
+    let mut section = table("paths", "Paths", &about, "path");
     let names: BTreeSet<&str> = before.paths.keys().chain(after.paths.keys()).map(|path| &**path).collect();
     let of = |totals: &Totals, path: &str| {
         totals.paths.get(path).map(|of_path| of_path.sum(|_| true)).unwrap_or_default()
@@ -71,6 +53,20 @@ fn paths(before: &Totals, after: &Totals) -> Section {
     section.rows =
         all.into_iter().take(PATHS_SHOWN).map(|(path, one, other)| row(path, one, other)).collect();
     section
+}
+
+/// A table of [`row`]s; `first` is the name of the first column.
+fn table(name: &'static str, title: &'static str, about: &str, first: &'static str) -> Section {
+    let columns = [
+        first,
+        "calls before",
+        "calls after",
+        "change",
+        "waited before",
+        "waited after",
+        "change of waiting",
+    ];
+    Section::table(name, title, about, &columns)
 }
 
 fn row(name: &str, before: Sum, after: Sum) -> Vec<Cell> {

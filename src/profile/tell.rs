@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::compare;
-use super::report::sections;
+use super::report::Report;
+use super::report::sections::{self, Section};
 use super::totals::Totals;
 
 /// How a report is written.
@@ -31,12 +32,15 @@ impl Format {
     pub const ALL: [Format; 5] = [Format::Markdown, Format::Html, Format::Json, Format::Csv, Format::Parquet];
 }
 
+/// What others have to say of runs whose paths are known: sections that come before the advice.
+pub type More<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<Section>;
+
 /// Tells what the runs in `directories` touched, in one of the formats that are one text.
 ///
 /// # Errors
 /// A recording cannot be used, or the format is one of several files.
-pub fn report(directories: &[PathBuf], format: Format) -> Result<String> {
-    let report = || -> Result<_> { Ok(sections::report(&Totals::read(directories)?)) };
+pub fn report(directories: &[PathBuf], format: Format, more: More<'_>) -> Result<String> {
+    let report = || -> Result<_> { Ok(whole(&Totals::read(directories)?, directories, more)) };
     match format {
         Format::Markdown => Ok(report()?.markdown()),
         Format::Html => Ok(report()?.html()),
@@ -51,9 +55,9 @@ pub fn report(directories: &[PathBuf], format: Format) -> Result<String> {
 ///
 /// # Errors
 /// A recording cannot be used, a file cannot be written.
-pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format]) -> Result<()> {
+pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format], more: More<'_>) -> Result<()> {
     let totals = Totals::read(directories)?;
-    let report = sections::report(&totals);
+    let report = whole(&totals, directories, more);
     for format in formats {
         match format {
             Format::Markdown => write(to, "report.md", report.markdown())?,
@@ -89,6 +93,16 @@ pub fn aggregate(directories: &[PathBuf]) -> Result<String> {
 /// A recording cannot be used.
 pub fn diff(before: &Path, after: &Path) -> Result<String> {
     Ok(compare::report(&Totals::read(&[before])?, &Totals::read(&[after])?).markdown())
+}
+
+fn whole(totals: &Totals, directories: &[PathBuf], more: More<'_>) -> Report {
+    let mut report = sections::report(totals);
+    if !totals.paths.is_empty() {
+        // The advice stays last.
+        let advice = report.sections.pop();
+        report.sections.extend(more(directories).into_iter().chain(advice));
+    }
+    report
 }
 
 fn write(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<()> {

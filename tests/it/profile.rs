@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scene::{CONTENT, Scene, eventually, finish, kill, output, scenes, text};
 
@@ -147,9 +147,22 @@ fn a_report_is_written_in_the_format_that_is_asked_for() {
     let path = scene.env.join("nothing");
     let path = path.to_str().unwrap().as_bytes();
     assert!(tables["paths.parquet"].windows(path.len()).any(|part| part == path));
-    assert!(tables.contains_key("operations.parquet"));
+    assert!(
+        ["operations", "classes", "coverage"]
+            .iter()
+            .all(|name| tables.contains_key(&format!("{name}.parquet")))
+    );
     let json: Value = serde_json::from_slice(&report(&["--format", "json"]).stdout).unwrap();
     assert_eq!(json["kind"], "profile");
+    let view = scene.env.to_str().unwrap();
+    let files = json!({ "directory": view, "of_its": "files", "used": 1, "available": 4, "share": 0.25 });
+    assert!(json["sections"]["coverage"].as_array().unwrap().contains(&files), "{json:#}");
+    let probe = |class: &&Value| class["class"] == "negative_probe_path";
+    let classes = json["sections"]["classes"].as_array().unwrap();
+    assert_eq!(classes.iter().find(probe).unwrap()["paths"], 1, "{json:#}");
+    let without: Value =
+        serde_json::from_slice(&report(&["--format", "json", "--no-coverage"]).stdout).unwrap();
+    assert!(without["sections"]["coverage"].is_null() && without["sections"]["classes"].is_array());
     let several = report(&["--format", "csv"]);
     assert_eq!(several.status.code(), Some(1));
     assert!(text(&several.stderr).contains("`--to OUT`") && several.stdout.is_empty());

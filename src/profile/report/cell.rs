@@ -17,6 +17,8 @@ pub enum Cell {
     Time(u64),
     /// A part of a whole, 0 to 1.
     Share(f64),
+    /// An average, with a tenth.
+    Average(f64),
     /// A difference.
     Change(i64),
     /// A difference in nanoseconds.
@@ -32,6 +34,7 @@ impl Cell {
             Cell::Bytes(n) => size(*n),
             Cell::Time(nanoseconds) => time(*nanoseconds),
             Cell::Share(part) => share(*part),
+            Cell::Average(n) => format!("{n:.1}"),
             Cell::Change(n) => format!("{}{}", sign(*n), grouped(n.unsigned_abs())),
             Cell::TimeChange(n) => format!("{}{}", sign(*n), time(n.unsigned_abs())),
         }
@@ -51,6 +54,7 @@ impl Cell {
             Cell::Text(text) => json!(text),
             Cell::Count(n) | Cell::Bytes(n) | Cell::Time(n) => json!(n),
             Cell::Share(share) => json!((share * 10_000.0).round() / 10_000.0),
+            Cell::Average(n) => json!((n * 1000.0).round() / 1000.0),
             Cell::Change(n) | Cell::TimeChange(n) => json!(n),
         }
     }

@@ -1,7 +1,7 @@
 //! Tables as Parquet files, for data frames and databases that read them column by column.
 //!
-//! A column of words is a string; of counts, bytes and nanoseconds a 64-bit integer; of shares, or of all kinds of
-//! numbers, a float. Nothing is null.
+//! A column of words is a string; of counts, bytes and nanoseconds a 64-bit integer; of shares and averages, or of
+//! several kinds of numbers, a float. Nothing is null.
 //!
 //! Not here: which tables there are (`sections`).
 
@@ -99,13 +99,13 @@ fn whole(cell: &Cell) -> Option<i64> {
     match cell {
         Cell::Count(n) | Cell::Bytes(n) | Cell::Time(n) => Some(i64::try_from(*n).unwrap_or(i64::MAX)),
         Cell::Change(n) | Cell::TimeChange(n) => Some(*n),
-        Cell::Text(_) | Cell::Share(_) => None,
+        Cell::Text(_) | Cell::Share(_) | Cell::Average(_) => None,
     }
 }
 
 fn number(cell: &Cell) -> f64 {
     match cell {
-        Cell::Share(share) => *share,
+        Cell::Share(n) | Cell::Average(n) => *n,
         other => whole(other).unwrap_or(0) as f64,
     }
 }

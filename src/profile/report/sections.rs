@@ -233,7 +233,7 @@ fn course(totals: &Totals) -> Section {
         let mut row = vec![Cell::Time(from * 1000), Cell::Time(until * 1000)];
         row.extend(answers.iter().map(|count| Cell::Count(*count)));
         let tasks = waited as f64 / ((until - from) * 1000) as f64;
-        row.push(Cell::Text(format!("{tasks:.1}")));
+        row.push(Cell::Average(tasks));
         row
     };
     for ((from, until), (answers, waited)) in &totals.times {
