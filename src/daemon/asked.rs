@@ -74,7 +74,7 @@ impl Asked {
             Some(gathering) => gathering.finish(&record, until),
             None => report::write_own(settings, record),
         };
-        let settled = self.collecting.as_ref().map_or(Ok(()), Collecting::settle_last);
+        let settled = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.settle_last(until));
         let error = written.and(settled).err().map(|error| format!("{error:#}")).or(unrecorded);
         FromDaemon::Reported { error, record: None, uncompiled }
     }

@@ -12,7 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
+use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -35,6 +36,9 @@ const HANDED_WITHIN: Duration = Duration::from_secs(20);
 /// The same after a node's last task: 2 s, so that its record and the report have the rest of the 5 s that the holder
 /// waits.
 const LAST_HANDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long putting together may take beyond that: 300 ms, what is left of those 5 s if the report was waited for.
+const SETTLED_WITHIN: Duration = Duration::from_millis(300);
 
 /// Between two times that late parts are put together: 500 ms.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -67,6 +71,8 @@ struct Inner {
     /// Where parts are kept by whoever is at the top.
     parts: PathBuf,
     own: NodeRank,
+    /// The root of the tree that recordings go up; another node may stand in for it.
+    root: NodeRank,
     n_nodes: u32,
     recorder: Recorder,
     founded: OnceLock<SystemTime>,
@@ -84,12 +90,18 @@ struct Kept {
     /// The last tasks of this node have left, and what was there has been put together.
     settled: bool,
     put_together: Option<Instant>,
-    has_parts: bool,
+    /// What this process has kept.
+    parts: BTreeSet<(Tag, u32)>,
 }
 
 impl Collecting {
     /// For one of several nodes; `None` where nothing is recorded.
-    pub(super) fn new(settings: &Settings, cluster: &Cluster, recorder: Recorder) -> Option<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        cluster: &Cluster,
+        root: NodeRank,
+        recorder: Recorder,
+    ) -> Option<Self> {
         recorder.events()?;
         let directory = settings.recordings.clone()?;
         let job: String =
@@ -98,6 +110,7 @@ impl Collecting {
             parts: directory.join(format!(".recordings-{job}")),
             directory,
             own: cluster.own,
+            root,
             n_nodes: cluster.n_nodes(),
             recorder,
             founded: OnceLock::new(),
@@ -149,23 +162,36 @@ impl Collecting {
         self.0.pass_on(Word::Settle(tag).line(), HANDED_WITHIN)
     }
 
-    /// The report is written: what has come of the recordings is put together, if this node is at the top.
+    /// The report is written: what has come of the recordings is put together, if this node is at the top. Returns when
+    /// that is done, at the latest at `until`; then it goes on, and the service does not end before.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn settle_last(&self) -> Result<()> {
-        let mut kept = self.0.lock();
-        kept.settled = true;
-        if !kept.has_parts {
-            return Ok(());
+    pub(super) fn settle_last(&self, until: Instant) -> Result<()> {
+        let (sender, done) = mpsc::channel();
+        let inner = self.0.clone();
+        let work = move || {
+            let mut kept = inner.lock();
+            kept.settled = true;
+            let is_at_the_top = !kept.parts.is_empty();
+            let settled = if is_at_the_top { inner.put_together(&mut kept, Tag::PreDestroy) } else { Ok(()) };
+            // Nobody may be waiting any more.
+            drop(sender.send(settled));
+        };
+        Builder::new().name("recordings".into()).stack_size(512 * 1024).spawn(work)?;
+        match done.recv_timeout(until.saturating_duration_since(Instant::now()).max(SETTLED_WITHIN)) {
+            Ok(settled) => settled,
+            Err(_) => {
+                tracing::warn!("putting the recordings together takes longer");
+                Ok(())
+            }
         }
-        self.0.put_together(&mut kept, Tag::PreDestroy)
     }
 
     /// The service ends: what has come late is put together, and no part stays.
     pub(super) fn end(&self) {
         let mut kept = self.0.lock();
-        if !kept.has_parts {
+        if kept.parts.is_empty() {
             return;
         }
         let done = if kept.fresh.values().all(BTreeSet::is_empty) {
@@ -174,7 +200,7 @@ impl Collecting {
             self.0.put_together(&mut kept, Tag::PreDestroy)
         };
         match done {
-            Ok(()) => drop(fs::remove_dir_all(&self.0.parts)),
+            Ok(()) => self.0.remove(&kept.parts),
             Err(error) => tracing::warn!("recordings cannot be put together: {error:#}"),
         }
     }
@@ -227,8 +253,8 @@ impl Inner {
                 if node >= self.n_nodes {
                     bail!("there is no node {node}");
                 }
-                replace(&self.parts.join(tag.name()), &format!("{node:06}"), packed)?;
-                kept.has_parts = true;
+                replace(&self.parts.join(tag.name()), &part_file(node), packed)?;
+                kept.parts.insert((tag, node));
                 if tag == Tag::PreDestroy {
                     kept.ended.insert(node);
                 }
@@ -264,6 +290,21 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes parts away: the root all of them, whoever stands in for it only what it has kept.
+    fn remove(&self, kept: &BTreeSet<(Tag, u32)>) {
+        // What cannot be taken away is in nobody's way.
+        if self.own == self.root {
+            let _ = fs::remove_dir_all(&self.parts);
+            return;
+        }
+        for (tag, node) in kept {
+            let directory = self.parts.join(tag.name());
+            let _ = fs::remove_file(directory.join(part_file(*node)));
+            let _ = fs::remove_dir(directory);
+        }
+        let _ = fs::remove_dir(&self.parts);
+    }
+
     /// The parts with this tag, those of an earlier job left out.
     fn kept_with(&self, tag: Tag) -> Vec<Part> {
         let earliest = self.founded.get().and_then(|founded| founded.checked_sub(EARLIER));
@@ -291,6 +332,10 @@ impl Kept {
         let is_there = |node: u32| self.ended.contains(&node) || self.fresh[&tag].contains(&node);
         (0..n_nodes).all(is_there) || self.put_together.is_some_and(|last| last.elapsed() > PAUSE)
     }
+}
+
+fn part_file(node: u32) -> String {
+    format!("{node:06}")
 }
 
 /// The bytes of a packed recording.

@@ -20,7 +20,7 @@ use crate::file::{Freshness, Source};
 use crate::holder::estate::{Estate, Settings};
 use crate::holder::ledger::Ledger;
 use crate::profile::recorder::{Counter, Recorder};
-use crate::tree::{Joining, Shape, Tree};
+use crate::tree::{Joining, Shape, Shard, Tree};
 use crate::wire::{
     Fabric, HttpCarrier, Identity, KeyPlaces, Records, Server, Serving, SharedKey, WireRuntime,
 };
@@ -77,7 +77,7 @@ impl Neighbours {
         let (mut gathering, mut collecting) = (None, None);
         if estate.job_key.is_none() {
             gathering = Some(Gathering::new(settings, &cluster, &shape, recorder));
-            collecting = Collecting::new(settings, &cluster, recorder);
+            collecting = Collecting::new(settings, &cluster, shape.root(Shard::new(0)), recorder);
         }
         let cluster = Arc::new(cluster);
         Ok(Some(Neighbours {
