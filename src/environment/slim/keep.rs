@@ -46,9 +46,9 @@ pub(super) type Kept = BTreeMap<PathBuf, Reason>;
 /// What of `coverage` is kept.
 pub(super) fn keep(coverage: &Coverage) -> Kept {
     let mut keeping = Keeping { tree: &coverage.tree, kept: Kept::new() };
-    for path in coverage.used.keys() {
-        keeping.add(path, Reason::Recorded);
-    }
+    keeping.kept.extend(coverage.used.keys().map(|path| (path.clone(), Reason::Recorded)));
+    let is_link = |path: &&PathBuf| matches!(coverage.tree.things.get(*path), Some(Thing::Link(_)));
+    coverage.used.keys().filter(is_link).for_each(|link| keeping.add_target(link));
     let owners = &coverage.owners;
     let packages: std::collections::BTreeSet<usize> =
         keeping.kept.keys().filter_map(|path| owners.owner(path)).collect();
