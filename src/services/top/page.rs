@@ -250,7 +250,20 @@ mod tests {
 
     #[test]
     fn eighty_columns_hold_what_matters() {
-        insta::assert_snapshot!("top-80", text(&lines(&board(), 80), 80));
+        let text = text(&lines(&board(), 80), 80);
+        for words in [
+            "job slurm=7,step=0 · 2 of 4 nodes here · 1m 40s · user-namespace · /opt/env",
+            "/module.py", // the end of a path that is too long
+            "node host           tasks",
+            "calls/s asks",
+            "90.0 %   5.0 %   5.0 %",
+            " root\n",
+            " no answer\n",
+            " as it has",
+        ] {
+            assert!(text.contains(words), "no {words:?} in:\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]
