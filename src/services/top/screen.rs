@@ -154,8 +154,9 @@ fn wish(key: &KeyEvent) -> Option<Typed> {
 fn stop(terminal: &mut DefaultTerminal) -> io::Result<()> {
     ratatui::restore();
     signals::suffer(libc::SIGTSTP);
+    // Not `clear`: it asks the terminal where the cursor is, and the thread that reads keys would take the answer.
     *terminal = ratatui::try_init()?;
-    terminal.clear()
+    Ok(())
 }
 
 fn draw(terminal: &mut DefaultTerminal, shown: &mut Shown<'_>) -> io::Result<()> {
