@@ -5,7 +5,7 @@
 //!
 //! Not here: who is worth asking for (`tree`), and when: these calls may block for as long as the name service does.
 
-use std::io::{self, Error, ErrorKind};
+use std::io::{self, Error, ErrorKind, Read};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
 
@@ -34,12 +34,19 @@ pub fn addresses_of(host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 fn ask_getent(host: &str) -> io::Result<Vec<IpAddr>> {
-    let asked = Command::new("getent")
+    let mut asked = Command::new("getent")
         .args(["ahosts", "--", host])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .output()?;
-    let found = told_by_getent(&String::from_utf8_lossy(&asked.stdout));
+        .spawn()?;
+    let mut told = String::new();
+    if let Some(mut output) = asked.stdout.take() {
+        output.read_to_string(&mut told)?;
+    }
+    // In a daemon the kernel reaps children, and there is nobody left to wait for; what was told counts.
+    let _ = asked.wait();
+    let found = told_by_getent(&told);
     if found.is_empty() { Err(Error::new(ErrorKind::NotFound, "unknown host")) } else { Ok(found) }
 }
 
