@@ -125,6 +125,9 @@ impl Failure {
 
 /// What was tried, for the user: `user-namespace (cannot make a namespace: ...), fusermount (...)`.
 pub fn tell(attempts: &[(WayIn, EnterError)]) -> String {
+    if attempts.is_empty() {
+        return "another task of the job has tried on this node".to_owned();
+    }
     let told: Vec<String> = attempts.iter().map(|(way, error)| format!("{} ({error})", way.name())).collect();
     told.join(", ")
 }

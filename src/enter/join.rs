@@ -14,6 +14,7 @@ use super::task::Task;
 use super::tenancy::Tenancy;
 use super::ward::{Arrival, Ward};
 use crate::holder::channel::Channel;
+use crate::holder::estate::WayIn;
 use crate::holder::messages::{FromHolder, ToHolder, Wanted, Welcome};
 use crate::holder::namespaces::Namespaces;
 
@@ -57,10 +58,17 @@ fn go_in(
     welcome: Welcome,
     descriptors: Vec<OwnedFd>,
 ) -> Result<Joined, Failure> {
-    if welcome.gid != plan.caller.gid && welcome.way_in != crate::holder::estate::WayIn::MountNamespace {
-        return Err(Failure::OtherGroup { theirs: welcome.gid, ours: plan.caller.gid });
+    if welcome.way_in == WayIn::Direct {
+        // Whoever is on storage itself may be of any group.
+        if plan.request.require {
+            return Err(Failure::NoWay { attempts: Vec::new() });
+        }
+    } else {
+        if welcome.gid != plan.caller.gid && welcome.way_in != WayIn::MountNamespace {
+            return Err(Failure::OtherGroup { theirs: welcome.gid, ours: plan.caller.gid });
+        }
+        plan.check_identity(welcome.way_in).map_err(Failure::Join)?;
     }
-    plan.check_identity(welcome.way_in).map_err(Failure::Join)?;
     let talk = plan.request.talk;
     talk.note(format_args!("joined the view of job {}; way in: {}", plan.job.name, welcome.way_in.name()));
     for view in &welcome.views {

@@ -19,7 +19,7 @@ const STAND_INS_MAX: usize = 32;
 /// From the last trouble, or the moment a thing was wanted, to having it.
 ///
 /// Ancestors that were never heard are waited for 10 s; before that a silent one is noticed after 3 s, and after it
-/// three stages take 2 s each. The next try of a peer that is back is at most 7.5 s away. The longest seen is 11.1 s. A node may wait for one
+/// three stages take 2 s each. The next try of a peer that is back is at most 7.5 s away. The longest seen is 11.6 s. A node may wait for one
 /// above it that began to wait later.
 const STALL_MAX: Micros = 30 * SECOND;
 
