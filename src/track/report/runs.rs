@@ -1,6 +1,7 @@
 //! The runs that are asked about, what each counts, and what users and projects are called.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use ring::hmac;
 
@@ -108,11 +109,47 @@ pub(super) fn node_hours(run: &RunRow) -> f64 {
 
 /// Which pairs were met; counts each once.
 #[derive(Debug, Default)]
-pub(super) struct Met(HashSet<(u32, u32)>);
+pub(super) struct Met(NumberSet);
 
 impl Met {
     /// Whether it is the first time.
     pub(super) fn is_new(&mut self, one: u32, other: u32) -> bool {
-        self.0.insert((one, other))
+        self.0.insert((u64::from(one) << 32) | u64::from(other))
+    }
+}
+
+/// Numbers that the store gave: nobody can choose them so that they collide, and a report asks for each import.
+pub(super) type NumberSet = HashSet<u64, BuildHasherDefault<Mixed>>;
+
+/// A number times an odd constant (2^64 over the golden ratio), with the well mixed upper half in the lower too.
+#[derive(Debug, Default)]
+pub(super) struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_new_once_and_is_not_its_reverse() {
+        let mut met = Met::default();
+        let pairs = (0..200).flat_map(|one| (0..200).map(move |other| (one * 7, other << 20)));
+        assert!(pairs.clone().all(|(one, other)| met.is_new(one, other)));
+        assert!(!pairs.clone().any(|(one, other)| met.is_new(one, other)));
+        assert!(met.is_new(1, 2) && met.is_new(2, 1));
     }
 }

@@ -1,9 +1,9 @@
 //! What is added up while the imports of all runs go by, those of one run after each other.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::Per;
-use super::runs::{Met, node_hours, weight, whose};
+use super::runs::{Met, NumberSet, node_hours, weight, whose};
 use crate::track::store::{ImportRow, LIBRARY, ModuleRow, RunRow};
 
 /// What is known of one package.
@@ -149,7 +149,7 @@ pub(super) struct Person {
     pub(super) runs: f64,
     pub(super) node_hours: f64,
     pub(super) seconds: f64,
-    pub(super) packages: HashSet<u32>,
+    pub(super) packages: NumberSet,
 }
 
 impl People {
@@ -165,7 +165,7 @@ impl People {
             person.node_hours += node_hours(run);
         }
         person.seconds += weight(run) * import.own_us as f64 / 1e6;
-        person.packages.extend(self.of_module.get(import.module as usize).copied().flatten());
+        person.packages.extend(self.of_module.get(import.module as usize).copied().flatten().map(u64::from));
     }
 }
 
