@@ -30,6 +30,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::services::outside;
+
 /// How the whole command line looks.
 #[derive(Debug, Parser)]
 #[command(
@@ -82,10 +84,10 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Up(args) => up::run(*args),
-        Command::Down(args) => down::run(&args),
-        Command::Status(args) => status::run(&args),
+        Command::Down(args) => inside(|| down::run(&args)),
+        Command::Status(args) => inside(|| status::run(&args)),
         Command::Top(args) => top::run(&args),
-        Command::Refresh(args) => refresh::run(&args),
+        Command::Refresh(args) => inside(|| refresh::run(&args)),
         Command::Profile(args) => profile::run(args),
         Command::RecordPkg(args) => record_pkg::run(&args),
         Command::Track(args) => track::run(&args),
@@ -94,6 +96,17 @@ pub fn run() -> ExitCode {
         Command::Env(args) => env::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+    }
+}
+
+/// On a node of the allocation, if this process is beside it.
+fn inside(then: impl FnOnce() -> ExitCode) -> ExitCode {
+    match outside::go_inside() {
+        Ok(()) => then(),
+        Err(error) => {
+            eprintln!("spinney: cannot ask the nodes of the allocation: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

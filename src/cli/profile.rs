@@ -128,7 +128,7 @@ fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
 /// Does it: 0, or 1 if a recording cannot be used.
 pub fn run(args: ProfileArgs) -> ExitCode {
     let done = match args.what {
-        What::Snapshot { job } => return snapshot(job.as_deref()),
+        What::Snapshot { job } => return super::inside(|| snapshot(job.as_deref())),
         What::Aggregate { directories, report: true } => {
             profile::tell::report(&directories, Format::Markdown, &classes)
         }

@@ -10,7 +10,7 @@
 use super::NodeRank;
 use super::error::ClusterError;
 use super::identity::{self, Own};
-use super::launchers::{Launch, Listed, Nodes};
+use super::launchers::{self, Launch, Listed, Nodes};
 
 /// The nodes, by rank, and how that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,14 @@ pub fn nodes(launch: &Launch, own: &Own) -> Result<Option<Detected>, Trouble> {
         }
         Nodes::Among(lists) => among(lists, launch, own).map(Some),
     }
+}
+
+/// What to put in front of a command so that it runs on the first node of the allocation: for a process that is on none of
+/// its nodes, such as the shell of `salloc` on a host for logins.
+pub fn from_outside() -> Option<Vec<String>> {
+    let (listed, words) = launchers::on_first_node()?;
+    let own = identity::rank_of(&listed.hosts.ok()?, &Own::find(), &[]);
+    matches!(own, Err(ClusterError::NotListed { .. })).then_some(words)
 }
 
 /// The first list that fits, else why the first that could be read does not.

@@ -63,20 +63,27 @@ impl Asked {
         let recorded =
             self.recordings.as_ref().map_or(Ok(()), |recordings| recordings.write(Tag::PreDestroy));
         let unrecorded = recorded.err().map(|error| format!("{error:#}"));
-        let mut record = Record::make(settings, &self.recorder, self.cache.bytes(), outcome).ended();
-        let apart = self.tree.iter().flat_map(Tree::views_apart);
-        record.views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
+        let record = || self.record(outcome.clone());
         let uncompiled = bytecode::many_uncompiled(&self.cache, &settings.views);
         if settings.hand_up_record {
-            return FromDaemon::Reported { error: unrecorded, record: record.to_json(), uncompiled };
+            return FromDaemon::Reported { error: unrecorded, record: record().to_json(), uncompiled };
         }
         let written = match &self.gathering {
-            Some(gathering) => gathering.finish(&record, until),
-            None => report::write_own(settings, record),
+            Some(gathering) => gathering.finish(record, until),
+            None => report::write_own(settings, record()),
         };
         let settled = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.settle_last(until));
         let error = written.and(settled).err().map(|error| format!("{error:#}")).or(unrecorded);
         FromDaemon::Reported { error, record: None, uncompiled }
+    }
+
+    /// What this node has counted so far, after its last task.
+    fn record(&self, outcome: RunOutcome) -> Record {
+        let mut record = Record::make(&self.settings, &self.recorder, self.cache.bytes(), outcome).ended();
+        let apart = self.tree.iter().flat_map(Tree::views_apart);
+        record.views_apart =
+            apart.map(|view| report::text_of(&self.settings.views[view.position()])).collect();
+        record
     }
 
     /// Does what is wished and answers with JSON in a memfd.

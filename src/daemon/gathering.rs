@@ -131,14 +131,16 @@ impl Gathering {
     }
 
     /// Hands in the node's own record after its last task. Returns when a node above has it, or, at the top, when the
-    /// report is written; at the latest at `until`.
+    /// report is written; at the latest at `until`. The report has what was counted until then: the top still serves
+    /// others after its own last task, so its `record` is made twice.
     ///
     /// # Errors
     /// The report cannot be written.
-    pub(super) fn finish(&self, record: &Record, until: Instant) -> anyhow::Result<()> {
-        let founded = record.outcome.founded_unix_us;
+    pub(super) fn finish(&self, record: impl Fn() -> Record, until: Instant) -> anyhow::Result<()> {
+        let first = record();
+        let founded = first.outcome.founded_unix_us;
         let mut table = self.0.lock();
-        table.put(record, serde_json::to_vec(record)?, self.0.recorder);
+        table.put(&first, serde_json::to_vec(&first)?, self.0.recorder);
         self.0.changed.notify_all();
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -154,6 +156,8 @@ impl Gathering {
             }
             table = self.0.changed.wait_timeout(table, left).unwrap_or_else(|e| e.into_inner()).0;
         }
+        let last = record();
+        table.put(&last, serde_json::to_vec(&last)?, self.0.recorder);
         table.written = true;
         table.fresh = false;
         let records = table.all();

@@ -7,6 +7,7 @@
 //! Not here: what is answered (`daemon::asked`), joining a service (`enter`).
 
 pub mod down;
+pub mod outside;
 pub mod refresh;
 pub mod snapshot;
 pub mod status;

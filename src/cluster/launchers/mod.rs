@@ -159,6 +159,12 @@ pub fn on_each_node() -> Option<Vec<String>> {
     on_each_node_of(&|name| std::env::var(name).ok())
 }
 
+/// What to put in front of a command so that it is started on the first node of the allocation, and who its nodes are; for
+/// a process that is in no step of it.
+pub fn on_first_node() -> Option<(Listed, Vec<String>)> {
+    slurm::on_first_node(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
 fn on_each_node_of(variable: Variable) -> Option<Vec<String>> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     slurm::on_each_node(&set).or_else(|| pals::on_each_node(&set))

@@ -32,16 +32,32 @@ pub fn stepped(set: Variable) -> Option<Listed> {
     hosts.iter().all(|host| job.contains(host)).then_some(step)
 }
 
-/// A step beside all others, which takes nothing from them.
+/// A step on all nodes.
 pub fn on_each_node(set: Variable) -> Option<Vec<String>> {
-    let words = |n_nodes| {
-        let counts = [format!("--nodes={n_nodes}"), format!("--ntasks={n_nodes}")];
-        let rest =
-            ["--ntasks-per-node=1", "--cpu-bind=none", "--mpi=none", "--input=none", "--kill-on-bad-exit=0"];
-        let words = ["srun", "--overlap"].map(str::to_owned).into_iter();
-        words.chain(counts).chain(rest.map(str::to_owned)).chain(["--job-name=spinney".to_owned()]).collect()
-    };
-    super::with_count(allocated(set), words)
+    super::with_count(allocated(set), beside_others)
+}
+
+/// A step on the first node, for a process that is in no step.
+pub fn on_first_node(set: Variable) -> Option<(Listed, Vec<String>)> {
+    let listed = if stepped(set).is_none() { allocated(set)? } else { return None };
+    let first = ["--relative=0".to_owned()];
+    Some((listed, beside_others(1).into_iter().chain(first).collect()))
+}
+
+/// A step beside all others, which takes nothing from them and says only what goes wrong.
+fn beside_others(n_nodes: usize) -> Vec<String> {
+    let counts = [format!("--nodes={n_nodes}"), format!("--ntasks={n_nodes}")];
+    let rest = [
+        "--ntasks-per-node=1",
+        "--cpu-bind=none",
+        "--mpi=none",
+        "--input=none",
+        "--kill-on-bad-exit=0",
+        "--quiet",
+        "--job-name=spinney",
+    ];
+    let words = ["srun", "--overlap"].map(str::to_owned).into_iter();
+    words.chain(counts).chain(rest.map(str::to_owned)).collect()
 }
 
 /// What a step is called.

@@ -54,6 +54,32 @@ fn steps_after_up_share_what_is_kept_until_down() {
 }
 
 #[test]
+fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
+    let world = World::start();
+    let env = world.scene.env.display();
+    let lines = [
+        line(&world, "", &format!("up --shared --view {env}")),
+        line(&world, "srun -n4", &format!("run --require -- {} >ran", import(&world))),
+        line(&world, "", "status --json >status"),
+        line(&world, "", "refresh"),
+        line(&world, "", "down"),
+        line(&world, "", "down"),
+    ];
+    let script = world.script("shell", &lines.join("\n"));
+    let said = output(&mut world.user(&["salloc", "-Q", "-N4", "-n4", &script]));
+    let (said, troubles) = (text(&said.stdout), text(&said.stderr));
+    assert_eq!(said.matches("exit code 0").count(), 5, "{said}{troubles}");
+    assert!(
+        troubles.contains("no service of `spinney up` is here"),
+        "the last has nothing to end: {troubles}"
+    );
+    let status: Value =
+        serde_json::from_slice(&std::fs::read(world.scene.home.join("status")).unwrap()).unwrap();
+    assert_eq!(status["services"][0]["tree"]["n_nodes"], NODES, "{status}");
+    world.assert_nothing_left();
+}
+
+#[test]
 fn what_is_left_after_a_node_has_died_is_ended_by_the_next_up() {
     let world = World::start();
     let env = world.scene.env.display();

@@ -95,6 +95,7 @@ impl World {
                  mount -t tmpfs -o size=64k,noexec,mode=1777 full /tmp\n\
                  mkdir {scene} {cluster}\n\
                  mount --rbind /mnt/scene {scene}; mount --rbind /mnt/cluster {cluster}\n\
+                 umount -l /mnt/scene /mnt/cluster; rmdir /mnt/scene /mnt/cluster\n\
                  ! cat /dev/zero >/tmp/zeros 2>/dev/null"
             ),
         );
