@@ -7,7 +7,7 @@
 //! [`xalt_read`] have XALT's own records, [`sample`] says which runs are kept when not all are.
 //!
 //! Invariant: nothing here makes a job fail, wait or print; tracking that cannot be is silent.
-//! Invariant: no values of the environment but the few named in [`run`], and no arguments, are ever recorded.
+//! Invariant: no values of the environment but those that name the job (`cluster::launchers`), and no arguments, are ever recorded.
 //!
 //! Not here: the data path, which this folder never names.
 

@@ -1,6 +1,6 @@
 //! What is told of a run: who, where, on how much. Read once, at its start.
 //!
-//! Invariant: of the environment nothing is read but the variables named here, which say what job this is.
+//! Invariant: of the environment nothing is read but what says which job this is (`cluster::launchers`).
 
 use std::ffi::{CStr, OsString};
 use std::path::Path;
@@ -9,32 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::record::Run;
-use crate::cluster::launchers::Launch;
+use crate::cluster::launchers::{Accounting, Launch};
 use crate::enter::job::Job;
-
-/// What the job is charged to: Slurm, PBS (as sites set it), Flux.
-const PROJECTS: &[&str] = &["SLURM_JOB_ACCOUNT", "PBS_ACCOUNT", "FLUX_JOB_BANK"];
-/// The cluster's name.
-const SYSTEMS: &[&str] = &["SLURM_CLUSTER_NAME", "LMOD_SYSTEM_NAME"];
-/// The job's number.
-const JOBS: &[&str] = &["SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID", "LSB_JOBID"];
-/// How many nodes the step has.
-const NODES: &[&str] = &["SLURM_STEP_NUM_NODES", "SLURM_NNODES", "FLUX_JOB_NNODES"];
-/// How many tasks it has.
-const TASKS: &[&str] =
-    &["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "FLUX_JOB_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"];
 
 impl Run {
     /// The run of `command` that begins here. Tasks of one step find the same identity without asking each other.
     pub fn here(command: &[OsString], named: Option<&str>) -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let first = |names: &[&str]| names.iter().find_map(|name| variable(name));
-        let count = |names| first(names).and_then(|count| count.parse().ok()).unwrap_or(1);
+        let Accounting { project, system, job: number, n_nodes, n_tasks } = Accounting::of_environment();
         let job = Job::find(named, &Launch::of_environment());
         let name = command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
         let command = name.to_string_lossy().into_owned();
         let uid = rustix::process::getuid().as_raw();
-        let system = first(SYSTEMS);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         // A job that nobody named is this process alone, so its host is part of its identity.
         let place =
@@ -43,13 +28,13 @@ impl Run {
         Run {
             uuid: uuid(xxh3_128(identity.as_bytes())),
             user: user(uid),
-            project: first(PROJECTS),
+            project,
             system,
-            job: first(JOBS),
+            job: number,
             host,
             command,
-            nodes: count(NODES),
-            tasks: count(TASKS),
+            nodes: n_nodes.unwrap_or(1),
+            tasks: n_tasks.unwrap_or(1),
             started: now(),
             probability: 1.0,
         }

@@ -1,14 +1,16 @@
 //! What launchers tell a task in its environment: which launch it belongs to, its place, and who the nodes are.
 //!
 //! One file per family: [`slurm`], [`pals`] (and PBS), [`mpi`] (Open MPI, MPICH's hydra), [`flux`], [`lsf`],
-//! [`torchrun`]. Launchers nest, such as `mpiexec` inside a batch script of Slurm; the innermost one started this task,
-//! so it alone says rank and size, while the list of nodes may be that of the allocation around it.
+//! [`torchrun`]; `accounting` is what all say for a site's books. Launchers nest, such as `mpiexec` inside a batch
+//! script of Slurm; the innermost one started this task, so it alone says rank and size, while the list of nodes may be
+//! that of the allocation around it.
 //!
 //! Invariant: all tasks of one launch, on all nodes, get the same name; another launch gets another. No variable is
 //! trusted to tell which node this is: under `mpiexec` those of Slurm are copies of the first node's.
 //!
 //! Not here: which of the lists holds for this launch (`cluster::detected`).
 
+mod accounting;
 pub mod flux;
 pub mod lsf;
 pub mod mpi;
@@ -16,6 +18,7 @@ pub mod pals;
 pub mod slurm;
 pub mod torchrun;
 
+pub use self::accounting::Accounting;
 use super::host_list;
 
 /// Reads one variable of the environment.
