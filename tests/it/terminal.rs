@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::scene::{Scene, eventually, scenes};
@@ -18,6 +18,30 @@ pub struct Terminal {
     seen: usize,
 }
 
+/// Starts `command` in a session whose terminal is `theirs`; what it writes there is collected from `ours`.
+pub fn start_on(command: &mut Command, ours: &File, theirs: &OwnedFd) -> (Child, Arc<Mutex<String>>) {
+    let stream = || Stdio::from(theirs.try_clone().unwrap());
+    command.stdin(stream()).stdout(stream()).stderr(stream());
+    // SAFETY: two async-signal-safe calls that make the terminal this session's.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+            Ok(())
+        });
+    }
+    let child = command.spawn().unwrap();
+    let screen = Arc::new(Mutex::new(String::new()));
+    let (shared, mut reader) = (screen.clone(), ours.try_clone().unwrap());
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = reader.read(&mut bytes) {
+            shared.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
+        }
+    });
+    (child, screen)
+}
+
 impl Terminal {
     pub fn open(scene: &Scene) -> Self {
         let (ours, theirs) = pseudo_terminal();
@@ -27,25 +51,7 @@ impl Terminal {
             "RUN",
             format!("{} run --require --view {} --", scene.binary.display(), scene.env.display()),
         );
-        let stream = || Stdio::from(theirs.try_clone().unwrap());
-        command.stdin(stream()).stdout(stream()).stderr(stream());
-        // SAFETY: two async-signal-safe calls that make the terminal this session's.
-        unsafe {
-            command.pre_exec(|| {
-                libc::setsid();
-                libc::ioctl(0, libc::TIOCSCTTY, 0);
-                Ok(())
-            });
-        }
-        let shell = command.spawn().unwrap();
-        let screen = Arc::new(Mutex::new(String::new()));
-        let (shared, mut reader) = (screen.clone(), ours.try_clone().unwrap());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                shared.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
-            }
-        });
+        let (shell, screen) = start_on(&mut command, &ours, &theirs);
         let mut terminal = Terminal { keyboard: ours, screen, shell, seen: 0 };
         terminal.expect("$ ");
         terminal

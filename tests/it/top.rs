@@ -1,14 +1,14 @@
 //! `spinney top`: one frame as text, and the terminal while it is watched.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::scene::{Lines, Scene, eventually, finish, kill, output, pid_of, scenes, text};
-use crate::terminal::{Terminal, pseudo_terminal};
+use crate::terminal::{Terminal, pseudo_terminal, start_on};
 
 /// Reads the file that is shown, says so, and waits for a file `gate`.
 const READING: &str = "cat $0 > /dev/null; echo read; until [ -e gate ]; do sleep 0.01; done";
@@ -52,25 +52,8 @@ impl Watched {
         let (ours, theirs) = pseudo_terminal();
         set_size(&ours, columns);
         let mut command = scene.spinney(words);
-        let stream = || Stdio::from(theirs.try_clone().unwrap());
-        command.stdin(stream()).stdout(stream()).stderr(stream()).env("TERM", "xterm");
-        // SAFETY: two async-signal-safe calls that make the terminal this session's.
-        unsafe {
-            command.pre_exec(|| {
-                libc::setsid();
-                libc::ioctl(0, libc::TIOCSCTTY, 0);
-                Ok(())
-            });
-        }
-        let process = command.spawn().unwrap();
-        let screen = Arc::new(Mutex::new(String::new()));
-        let (shared, mut reader) = (screen.clone(), ours.try_clone().unwrap());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                shared.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
-            }
-        });
+        command.env("TERM", "xterm");
+        let (process, screen) = start_on(&mut command, &ours, &theirs);
         Watched { keyboard: ours, _theirs: theirs, screen, process }
     }
 
