@@ -12,6 +12,12 @@ use anyhow::{Context, ensure};
 use crate::ground::{Ground, Run, run, text, words};
 use crate::slurm::{Slurm, Tracking, User};
 
+/// Hosts of the cluster, unless it is said.
+pub const NODES: usize = 8;
+
+/// Flags of `srun` for a step of 32 tasks, four on each host. Without the last, Slurm fills the first hosts.
+pub const STEP: [&str; 3] = ["-N8", "-n32", "--ntasks-per-node=4"];
+
 /// The number of the user, which nobody else should have.
 const UID: u32 = 65_432;
 

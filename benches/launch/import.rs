@@ -4,11 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES, STEP};
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::storage::{SLOW, begin, ratio};
 use crate::ground::{Ground, text};
-use crate::rows::{NODES, STEP};
 use crate::stand_in::StandIn;
 
 /// One turn: a step on storage itself, one with Spinney, one task on one node.

@@ -7,12 +7,6 @@ use crate::ground::rows::Wanted::{AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
 use crate::{import, service, step};
 
-/// Hosts of the cluster, unless it is said.
-pub const NODES: usize = 8;
-
-/// Flags of `srun` for a step of 32 tasks, four on each host. Without the last, Slurm fills the first hosts.
-pub const STEP: [&str; 3] = ["-N8", "-n32", "--ntasks-per-node=4"];
-
 /// Every measurement, cheap ones first.
 const MEASUREMENTS: &[Measurement] = &[
     Measurement { name: "step", what: "`true` in 32 tasks on 8 nodes", measure: step::launch },

@@ -5,10 +5,9 @@
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES};
 use crate::ground::Ground;
 use crate::ground::rows::{Figure, quantile};
-use crate::rows::NODES;
 
 /// Many hosts on a small machine.
 const MANY: usize = 64;

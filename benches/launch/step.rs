@@ -4,10 +4,9 @@
 
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES, STEP};
 use crate::ground::Ground;
 use crate::ground::rows::{Figure, quantile};
-use crate::rows::{NODES, STEP};
 
 /// A step with a view, one that finds none, and one without Spinney take turns.
 pub fn launch(ground: &Ground) -> anyhow::Result<Vec<Figure>> {

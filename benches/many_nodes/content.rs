@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::{Ground, run, run_report, text};
-use crate::rows::NODES;
+use crate::hosts::NODES;
 
 /// Size of the large file.
 pub const LARGE_BYTES: u64 = 1 << 30;

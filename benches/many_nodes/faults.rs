@@ -12,8 +12,8 @@ use crate::ground::probe::{self, daemons, kill};
 use crate::ground::processes::{Process, processes};
 use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, run, text};
+use crate::hosts::NODES;
 use crate::import::at_once;
-use crate::rows::NODES;
 
 /// One daemon of eight is killed every 400 ms, fewer than a daemon takes to come back.
 const KILL_INTERVAL: Duration = Duration::from_millis(400);

@@ -15,7 +15,7 @@ use crate::content::{LARGE_BYTES, write_large};
 use crate::daemons::{Client, Daemons, in_view};
 use crate::ground::Ground;
 use crate::ground::rows::{Figure, quantile};
-use crate::rows::NODES;
+use crate::hosts::NODES;
 use crate::tls;
 
 /// 1 GiB down a chain of 8 daemons to a ninth process: as many hops as daemons.

@@ -9,7 +9,9 @@ use spinney::wire::KEY_VARIABLE;
 use crate::daemons::{KEY, unique_job};
 use crate::ground::{Ground, text};
 use crate::network::Network;
-use crate::rows::NODES;
+
+/// Nodes of each cluster.
+pub const NODES: usize = 8;
 
 /// Eight hosts that show the same directory.
 pub struct Hosts {

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::storage::{FAST, SLOW, Storage, begin, ratio};
 use crate::ground::{Ground, Job, run, text};
-use crate::hosts::Hosts;
-use crate::rows::NODES;
+use crate::hosts::{Hosts, NODES};
 use crate::stand_in::StandIn;
 
 /// What is imported.

@@ -15,7 +15,7 @@ use spinney::wire::{Question, Reply};
 use crate::daemons::{Client, Daemons, in_view};
 use crate::ground::Ground;
 use crate::ground::rows::{Figure, quantile};
-use crate::rows::NODES;
+use crate::hosts::NODES;
 
 /// Directories that each place is asked for: 500, so that five are above the 99th percentile.
 const DIRECTORIES: usize = 500;

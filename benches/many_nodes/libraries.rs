@@ -10,9 +10,8 @@ use serde_json::json;
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::storage::{SLOW, begin};
 use crate::ground::{Ground, run, text};
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, NODES};
 use crate::import;
-use crate::rows::NODES;
 
 /// How many.
 const LIBRARIES: &str = "500";

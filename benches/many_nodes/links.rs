@@ -7,8 +7,7 @@ use spinney::tree::{Shape, Shard};
 use crate::content::write_large;
 use crate::ground::rows::Figure;
 use crate::ground::{Ground, Job, text, wait_for};
-use crate::hosts::Hosts;
-use crate::rows::NODES;
+use crate::hosts::{Hosts, NODES};
 
 /// Size of the file: 256 MiB, which takes a link 2.7 s.
 const FILE_BYTES: u64 = 256 << 20;

@@ -11,7 +11,7 @@ use crate::ground::probe::daemons;
 use crate::ground::processes::processes;
 use crate::ground::rows::{Figure, quantile};
 use crate::ground::{Ground, Job, run, text, wait_for};
-use crate::rows::NODES;
+use crate::hosts::NODES;
 
 /// How often daemons are looked at while they run: every 50 ms, so that little of their last moments is missed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

@@ -7,9 +7,6 @@ use crate::ground::rows::Wanted::{AtLeast, AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
 use crate::{content, daemons, faults, hops, import, inside, levels, libraries, links, resources};
 
-/// Nodes of each cluster.
-pub const NODES: usize = 8;
-
 /// Every measurement, cheap ones first.
 const MEASUREMENTS: &[Measurement] = &[
     Measurement { name: "memory", what: "memory of daemons", measure: resources::memory },

@@ -120,24 +120,24 @@ fn hanging(scene: &Scene) -> Vec<(Ask, String)> {
     ]
 }
 
+/// Lets storage hang while tasks, each made by `start`, wait for one thing of [`hanging`]: what each asked and will say.
+fn all_waiting(storage: &mut StandIn, scene: &Scene, start: impl Fn() -> Actor) -> Vec<(Actor, Ask, String)> {
+    let mut actors: Vec<_> = hanging(scene).into_iter().map(|(ask, want)| (start(), ask, want)).collect();
+    let numbers: Vec<_> = actors.iter_mut().map(|(actor, ..)| actor.number()).collect();
+    storage.command("hang on bad");
+    for ((actor, ask, _), number) in actors.iter_mut().zip(numbers) {
+        actor.begin(ask);
+        actor.wait_until_it_waits(number);
+    }
+    actors
+}
+
 #[test]
 fn while_storage_hangs_tasks_wait_and_afterwards_everything_is_right() {
     for Bad { mut storage, scene } in bad_storage() {
         let job = ["--job", "hang"];
         let mut other = Actor::inside(&scene, &job);
-        let mut waiting: Vec<_> = hanging(&scene)
-            .into_iter()
-            .map(|(ask, want)| {
-                let mut actor = Actor::inside(&scene, &job);
-                let number = actor.number();
-                (actor, number, ask, want)
-            })
-            .collect();
-        storage.command("hang on bad");
-        for (actor, number, ask, _) in &mut waiting {
-            actor.begin(ask);
-            actor.wait_until_it_waits(*number);
-        }
+        let mut waiting = all_waiting(&mut storage, &scene, || Actor::inside(&scene, &job));
         // Meanwhile what does not hang is served.
         for i in 0..10 {
             assert_eq!(
@@ -147,7 +147,7 @@ fn while_storage_hangs_tasks_wait_and_afterwards_everything_is_right() {
         }
         assert!(waiting.iter_mut().all(|(actor, ..)| actor.answer_so_far().is_none()));
         storage.command("hang off");
-        for (mut actor, _, ask, want) in waiting {
+        for (mut actor, ask, want) in waiting {
             assert_eq!(actor.answer(), want, "{}: {ask:?}", scene.who());
             actor.leave();
         }
@@ -221,31 +221,19 @@ fn pending(number: i32) -> u64 {
 fn what_waits_for_hanging_storage_when_the_daemon_dies_is_answered_by_the_next() {
     for mask in ["", "resend"] {
         for Bad { mut storage, scene } in bad_storage() {
-            let start = |scene: &Scene| {
-                Actor::inside_with(scene, &["--job", "hang"], |command| {
+            let start = || {
+                Actor::inside_with(&scene, &["--job", "hang"], |command| {
                     command.env("SPINNEY_MASK", mask);
                 })
             };
-            let mut waiting: Vec<_> = hanging(&scene)
-                .into_iter()
-                .map(|(ask, want)| {
-                    let mut actor = start(&scene);
-                    let number = actor.number();
-                    (actor, number, ask, want)
-                })
-                .collect();
-            storage.command("hang on bad");
-            for (actor, number, ask, _) in &mut waiting {
-                actor.begin(ask);
-                actor.wait_until_it_waits(*number);
-            }
+            let waiting = all_waiting(&mut storage, &scene, start);
             for _ in 0..2 {
                 let daemon = scene.process("daemon-process");
                 kill(daemon, libc::SIGKILL);
                 eventually("another daemon", || scene.process("daemon-process") != daemon);
             }
             storage.command("hang off");
-            for (mut actor, _, ask, want) in waiting {
+            for (mut actor, ask, want) in waiting {
                 assert_eq!(actor.answer(), want, "{} without `{mask}`: {ask:?}", scene.who());
                 actor.leave();
             }
