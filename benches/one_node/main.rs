@@ -4,7 +4,7 @@
 //! Native and Spinney take turns, so that a noisy minute meets both. Results go to a table and to JSON, and a run
 //! of some rows leaves the other rows of those files as they were.
 //!
-//! `rows` says what is measured and what it must reach; `speed`, `calls`, `memory` and `faults` measure it; `inside`
+//! `rows` says what is measured and what it must reach; `speed`, `calls`, `memory`, `profiling` and `faults` measure it; `inside`
 //! is the part that runs within the view; `benches/ground` holds what all benchmarks need, and writes.
 //!
 //!     cargo bench --bench one_node -- --list
@@ -16,6 +16,7 @@ mod faults;
 mod ground;
 mod inside;
 mod memory;
+mod profiling;
 mod rows;
 mod speed;
 #[path = "../../tests/stand_in/client.rs"]

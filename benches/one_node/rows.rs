@@ -1,11 +1,11 @@
 //! What is measured and what it must reach: the table of the benchmark, in the order in which it is printed.
 //!
-//! Not here: how it is measured (`speed`, `calls`, `memory`, `faults`).
+//! Not here: how it is measured (`speed`, `calls`, `memory`, `profiling`, `faults`).
 
 use crate::ground::rows::Statistic::{Max, Median, P25};
 use crate::ground::rows::Wanted::{AtLeast, AtMost, Nothing};
 use crate::ground::rows::{Benchmark, Measurement, Row, row};
-use crate::{calls, faults, inside, memory, speed};
+use crate::{calls, faults, inside, memory, profiling, speed};
 
 /// Every measurement, cheap ones first.
 const MEASUREMENTS: &[Measurement] = &[
@@ -43,6 +43,11 @@ const MEASUREMENTS: &[Measurement] = &[
         name: "memory-walk",
         what: "memory after a walk of 200,000 files",
         measure: memory::after_walk,
+    },
+    Measurement {
+        name: "profile",
+        what: "processor time of the daemon over W with each mode of recording",
+        measure: profiling::cost,
     },
     Measurement { name: "kill-w", what: "daemon killed during W", measure: faults::during_workload },
     Measurement {
@@ -101,6 +106,16 @@ const ROWS: &[Row] = &[
         "ms", AtMost(60.0, Some(15.0)), Median),
     row(("start", "start_no_view"), "the same without naming a view",
         "ms", Nothing, Median),
+    row(("profile", "profile_aggregate"), "processor time of the daemon over W, `--profile aggregate` against `off`",
+        "ratio", AtMost(1.02, None), Median),
+    row(("profile", "profile_top"), "the same with `--profile top=1000`",
+        "ratio", AtMost(1.02, None), Median),
+    row(("profile", "profile_aggregate_observed"), "the same with `aggregate`, all accesses seen: `--observe` in both",
+        "ratio", Nothing, Median),
+    row(("profile", "profile_top_observed"), "the same with `top=1000`, all accesses seen",
+        "ratio", Nothing, Median),
+    row(("profile", "profile_full"), "the same with `full`, against `--observe` alone",
+        "ratio", AtMost(1.02, None), Median),
     row(("kill-w", "kill_w_wrong"), "killed -9 twenty times during W: runs that went otherwise than natively",
         "runs", AtMost(0.0, Some(0.0)), Max),
     row(("kill-w", "kill_w_stall"), "longest stall during those",

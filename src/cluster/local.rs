@@ -4,6 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Cluster, NodeAddress, NodeRank};
 
+/// What COMMAND finds its node by, `0..n_nodes`.
+pub const NODE_VARIABLE: &str = "SPINNEY_NODE";
+
+/// What COMMAND finds its own number by, `0..n_tasks`; those of one node follow each other.
+pub const TASK_VARIABLE: &str = "SPINNEY_TASK";
+
 impl Cluster {
     /// `n_nodes` nodes on this machine, seen from `own`.
     pub fn local(job: &str, own: NodeRank, n_nodes: u32) -> Self {

@@ -36,6 +36,7 @@ use self::assemble::Assembled;
 use self::control::Control;
 use self::line::Line;
 use self::neighbours::Neighbours;
+use crate::cluster::launchers::task_number;
 use crate::fuse::Session;
 use crate::holder::channel::Channel;
 use crate::holder::estate::{Estate, Settings};
@@ -122,7 +123,8 @@ fn recorder(estate: &Estate) -> io::Result<Recorder> {
     let counters = Recorder::shared(&estate.counters).map_err(cannot("map the counters"))?;
     match estate.settings.profiling.mode {
         Mode::Off => Ok(counters),
-        mode => Ok(counters.with(Events::shared(&estate.events, mode).map_err(cannot("map the record"))?)),
+        mode => Ok(counters
+            .with(Events::shared(&estate.events, mode, task_number).map_err(cannot("map the record"))?)),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Not here: asking for it (`services`), what a job did once it has ended (`report`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -16,7 +17,8 @@ use super::{memory, report};
 use crate::cache::Cache;
 use crate::holder::estate::{Estate, Settings};
 use crate::holder::ledger::Ledger;
-use crate::profile::recorder::events::Events;
+use crate::profile::recorder::buckets::{longest_in, longest_in_doubling};
+use crate::profile::recorder::events::{Events, Latencies};
 use crate::profile::recorder::{Counter, Recorder, RowRead};
 use crate::tree::TreeState;
 
@@ -62,6 +64,9 @@ fn figures(settings: &Settings, recorder: &Recorder, cache: &Cache, ledger: &Own
     row["memory"]["budget_bytes"] = json!(cache.budget_bytes());
     row["restarts"] =
         json!(recorder.get(Counter::FaultsDaemonRestarts) + recorder.get(Counter::FaultsHolderRestarts));
+    if let Some(events) = recorder.events() {
+        row["latencies"] = events.latencies().iter().map(latencies).collect();
+    }
     row
 }
 
@@ -78,6 +83,20 @@ pub(super) fn of(asked: &Asked) -> Value {
     let own = settings.cluster.as_ref().map_or(0, |cluster| cluster.own.get());
     row["beneath"] = records.iter().filter(|other| other.rank.get() != own).map(reported).collect();
     row
+}
+
+/// How long answers of one kind took, by doublings: few enough for a message.
+fn latencies(of: &Latencies) -> Value {
+    let mut doublings: BTreeMap<u64, u64> = BTreeMap::new();
+    for (bucket, count) in &of.buckets {
+        *doublings.entry(longest_in_doubling(longest_in(*bucket))).or_default() += count;
+    }
+    json!({
+        "operation": of.operation.name(),
+        "source": of.by.name(),
+        "buckets": doublings.into_iter().collect::<Vec<_>>(),
+        "nanoseconds": of.nanoseconds,
+    })
 }
 
 /// What another node has reported, and how old its service was then.

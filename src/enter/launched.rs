@@ -14,12 +14,6 @@ use crate::cluster::Cluster;
 use crate::holder::channel::Channel;
 use crate::holder::messages::Summary;
 
-/// What COMMAND finds its node by, `0..n_nodes`.
-pub const NODE_VARIABLE: &str = "SPINNEY_NODE";
-
-/// What COMMAND finds its own number by, `0..n_tasks`; those of one node follow each other.
-pub const TASK_VARIABLE: &str = "SPINNEY_TASK";
-
 /// From a wrapper to its launcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -120,7 +120,7 @@ impl Service {
     }
 
     fn with(estate: Estate, ledger: Ledger) -> io::Result<Self> {
-        let recorder = Recorder::shared(&estate.counters)?;
+        let recorder = Recorder::shared_beside(&estate.counters)?;
         Ok(Service {
             estate,
             ledger,

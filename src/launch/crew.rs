@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::cluster::local::{NODE_VARIABLE, TASK_VARIABLE};
 use crate::enter::LocalNodes;
-use crate::enter::launched::{NODE_VARIABLE, TASK_VARIABLE};
 use crate::enter::signals::{self, Signals};
 use crate::enter::task::{self, Change, End};
 use crate::enter::ward::{self, Ward};

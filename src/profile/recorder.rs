@@ -1,4 +1,4 @@
-//! The counters of one node: a table of atomic cells, one per [`Counter`].
+//! The counters of one node: a table of atomic cells, one per [`Counter`], for each thread that counts (`parts`).
 //!
 //! The cells can live in memory that holder and daemon share, so a daemon that is killed and restarted
 //! goes on counting where the dead one stopped.
@@ -13,6 +13,7 @@
 pub mod buckets;
 pub mod event;
 pub mod events;
+mod parts;
 mod rows;
 mod tasks;
 
@@ -21,8 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::event::{Began, Event};
 use self::events::{Events, now_ns};
+use self::parts::{PARTS, Parts};
 pub use self::rows::RowRead;
-pub use self::tasks::TaskRead;
+pub use self::tasks::{NumberOf, TaskRead};
 
 macro_rules! counters {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $unit:literal;)+) => {
@@ -148,34 +150,39 @@ counters! {
     TasksJoined = "tasks.joined", "tasks";
 }
 
-/// Number of cells a table needs: 128, room for counters that come later in the same job's memory.
+/// Number of cells a table needs: 128, room for counters that come later in the same job's memory. The last says which
+/// tables are used.
 const CELLS: usize = 128;
-const _: () = assert!(Counter::ALL.len() <= CELLS);
+const TABLES_USED: usize = CELLS - 1;
+const _: () = assert!(Counter::ALL.len() <= TABLES_USED);
 
 /// A handle on one node's counters. Copying it is free; all copies count into the same cells.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder {
-    cells: &'static [AtomicU64; CELLS],
+    tables: Parts,
+    /// Whether threads of this process have tables of their own.
+    is_by_thread: bool,
     /// `None`: nothing but counters.
     events: Option<&'static Events>,
 }
 
 impl Recorder {
-    /// Bytes that a shared table takes.
-    pub const SHARED_BYTES: u64 = (CELLS * 8) as u64;
+    /// Bytes that shared tables take.
+    pub const SHARED_BYTES: u64 = (PARTS * CELLS * 8) as u64;
 
-    /// A table of this process alone. It is never freed: a process has one (a test a few).
+    /// Tables of this process alone. They are never freed: a process has them once (a test a few times).
     pub fn private() -> Self {
-        Recorder { cells: Box::leak(Box::new([const { AtomicU64::new(0) }; CELLS])), events: None }
+        Self::over(Box::leak(Box::new([const { AtomicU64::new(0) }; PARTS * CELLS])))
     }
 
-    /// The table in `memory`, a memfd of at least [`Self::SHARED_BYTES`], mapped for the process's life.
+    /// The tables in `memory`, a memfd of at least [`Self::SHARED_BYTES`], mapped for the process's life. For the node's
+    /// daemon, whose threads have tables of their own there.
     ///
     /// # Errors
     /// What `mmap` answers.
     pub fn shared(memory: impl std::os::fd::AsFd) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
-        let len = CELLS * 8;
+        let len = PARTS * CELLS * 8;
         // SAFETY: a fresh shared mapping of `len` bytes, page-aligned, never unmapped; atomics make
         // concurrent access from another process sound.
         let cells = unsafe {
@@ -187,9 +194,21 @@ impl Recorder {
                 memory,
                 0,
             )?;
-            &*start.cast::<[AtomicU64; CELLS]>()
+            &*start.cast::<[AtomicU64; PARTS * CELLS]>()
         };
-        Ok(Recorder { cells, events: None })
+        Ok(Self::over(cells))
+    }
+
+    /// The same for another process beside the daemon.
+    ///
+    /// # Errors
+    /// What `mmap` answers.
+    pub fn shared_beside(memory: impl std::os::fd::AsFd) -> io::Result<Self> {
+        Ok(Recorder { is_by_thread: false, ..Self::shared(memory)? })
+    }
+
+    fn over(cells: &'static [AtomicU64]) -> Self {
+        Recorder { tables: Parts::over(cells, CELLS, &cells[TABLES_USED]), is_by_thread: true, events: None }
     }
 
     /// The same counters; what tasks are told is put into `events` as well, for the life of the process.
@@ -223,7 +242,8 @@ impl Recorder {
 
     /// Adds `n` to `counter`.
     pub fn add(&self, counter: Counter, n: u64) {
-        self.cells[counter as usize].fetch_add(n, Ordering::Relaxed);
+        let table = if self.is_by_thread { self.tables.own() } else { self.tables.shared() };
+        table.add(counter as usize, n);
     }
 
     /// Adds 1 to `counter`.
@@ -231,19 +251,23 @@ impl Recorder {
         self.add(counter, 1);
     }
 
-    /// Sets a gauge such as [`Counter::MemoryCached`].
+    /// Sets a gauge such as [`Counter::MemoryCached`], which is never added to.
     pub fn set(&self, counter: Counter, value: u64) {
-        self.cells[counter as usize].store(value, Ordering::Relaxed);
+        self.gauge(counter).store(value, Ordering::Relaxed);
     }
 
     /// Raises a peak such as [`Counter::MemoryPeakRss`] to `value` if it is lower.
     pub fn raise(&self, counter: Counter, value: u64) {
-        self.cells[counter as usize].fetch_max(value, Ordering::Relaxed);
+        self.gauge(counter).fetch_max(value, Ordering::Relaxed);
     }
 
     /// The present value.
     pub fn get(&self, counter: Counter) -> u64 {
-        self.cells[counter as usize].load(Ordering::Relaxed)
+        self.tables.sum(counter as usize)
+    }
+
+    fn gauge(&self, counter: Counter) -> &'static AtomicU64 {
+        self.tables.shared().word(counter as usize)
     }
 }
 

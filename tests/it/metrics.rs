@@ -79,20 +79,53 @@ fn parse(body: &str) -> BTreeMap<String, Vec<(Labels, f64)>> {
             assert!(helped.insert(name.to_owned()) && !help.is_empty(), "{line}");
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
             assert!(helped.contains(name) && !samples.contains_key(name), "{line}");
             assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
             current = name.to_owned();
         } else {
             let (name, labels, value) = sample(line);
-            assert_eq!(name, current, "samples of a metric stand together");
+            let of_histogram = |name: &str| types[name] == "histogram";
+            let suffixes = if of_histogram(&current) { &["_bucket", "_sum", "_count"][..] } else { &[""] };
+            let fits = |suffix: &&str| name.strip_suffix(suffix) == Some(&current);
+            assert!(suffixes.iter().any(fits), "samples of a metric stand together: {line}");
             let rows = samples.entry(name).or_default();
             assert!(rows.iter().all(|(other, _)| *other != labels), "twice: {line}");
             rows.push((labels, value));
         }
     }
     samples
+}
+
+/// Durations by operation, source and node: the upper bounds with the answers up to each, from `parse`d samples. Checked
+/// for all that the format demands of them.
+fn histograms(
+    samples: &BTreeMap<String, Vec<(Labels, f64)>>,
+    name: &str,
+) -> BTreeMap<Labels, Vec<(f64, f64)>> {
+    let mut all: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
+    for (labels, count) in samples.get(&format!("{name}_bucket")).into_iter().flatten() {
+        let mut labels = labels.clone();
+        let bound = labels.remove("le").expect("a bucket has a bound");
+        all.entry(labels).or_default().push((bound.parse().unwrap(), *count));
+    }
+    let one = |suffix: &str, of: &Labels| {
+        let rows = samples[&format!("{name}_{suffix}")].iter().filter(|(labels, _)| labels == of);
+        let values: Vec<f64> = rows.map(|(_, value)| *value).collect();
+        assert_eq!(values.len(), 1, "{suffix} {of:?}");
+        values[0]
+    };
+    for (labels, buckets) in &all {
+        assert!(buckets.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1), "{buckets:?}");
+        let (last, count) = buckets[buckets.len() - 1];
+        assert!(last == f64::INFINITY && count == one("count", labels), "{buckets:?}");
+        // Each answer took at least as long as the bound before, and at most as long as its own.
+        let pairs = std::iter::once((0.0, 0.0)).chain(buckets.iter().copied()).zip(buckets);
+        let least: f64 = pairs.map(|(before, bucket)| before.0 * (bucket.1 - before.1)).sum();
+        assert!(one("sum", labels) >= least && one("sum", labels) > 0.0, "{buckets:?}");
+    }
+    all
 }
 
 /// `name{label="value",...} number`
@@ -168,6 +201,31 @@ fn every_node_is_told_with_all_counters_and_no_path() {
         }
         end(&scene, run);
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "somebody still listens");
+    }
+}
+
+#[test]
+fn durations_are_told_where_they_are_recorded() {
+    for scene in scenes() {
+        let port = ports(2);
+        let (number, report) = (port.to_string(), scene.home.join("report").to_str().unwrap().to_owned());
+        let flags =
+            ["--local-nodes", "2", "--metrics-port", &number, "--profile", "aggregate", "--report", &report];
+        let run = start(&scene, &flags, 2);
+        let of = |port: u16| histograms(&parse(&scraped(port)), "spinney_answer_seconds");
+        let told = [of(port), of(port + 1)];
+        let json = output(&mut scene.spinney(&["status", "--json"]));
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        for (node, histograms) in told.iter().enumerate() {
+            let lookups: Vec<_> =
+                histograms.keys().filter(|labels| labels["operation"] == "lookup").collect();
+            assert!(!lookups.is_empty() && lookups.iter().all(|labels| labels["node"] == node.to_string()));
+            let counted: f64 = histograms.values().map(|buckets| buckets[buckets.len() - 1].1).sum();
+            let answers = &json["services"][node]["answers"];
+            let all = ["cache", "parent", "storage", "errors"].map(|by| answers[by].as_f64().unwrap());
+            assert!(counted >= 1.0 && counted <= all.iter().sum(), "{counted} {answers}");
+        }
+        end(&scene, run);
     }
 }
 

@@ -19,6 +19,9 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 const LIST: &str = "flux job info R";
 
+/// Number of a task.
+pub const RANK: &str = "FLUX_TASK_RANK";
+
 /// An instance inside another has jobs with the same numbers as its siblings, so its own number counts too.
 pub fn allocation(set: Variable) -> Option<String> {
     Some(format!("instance={}", set("FLUX_ENCLOSING_ID")?))
@@ -30,7 +33,7 @@ pub fn launch(set: Variable) -> Option<Launch> {
 }
 
 fn launch_asking(set: Variable, ask: &dyn Fn(&str) -> Result<String, String>) -> Option<Launch> {
-    let (job, rank) = (set("FLUX_JOB_ID")?, set("FLUX_TASK_RANK")?);
+    let (job, rank) = (set("FLUX_JOB_ID")?, set(RANK)?);
     let number = |name| set(name)?.parse::<u64>().ok();
     let (size, n_nodes) = (number("FLUX_JOB_SIZE"), number("FLUX_JOB_NNODES"));
     let nodes = if n_nodes == Some(1) { Nodes::Alone } else { listed(set, ask(&job)) };

@@ -5,6 +5,9 @@
 
 use super::{Launch, Listed, Nodes, Variable, place};
 
+/// Number of a task of `jsrun`.
+pub const RANK: &str = "JSM_NAMESPACE_RANK";
+
 /// The job, or the member of an array of jobs.
 pub fn allocation(set: Variable) -> Option<String> {
     let job = format!("lsf={}", set("LSB_JOBID")?);
@@ -35,7 +38,7 @@ pub fn allocated(set: Variable) -> Vec<Listed> {
 
 /// The launch of `jsrun` that this task is of, where Open MPI's variables are missing.
 pub fn launch(set: Variable) -> Option<Launch> {
-    let task = place(set, "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE")?;
+    let task = place(set, RANK, "JSM_NAMESPACE_SIZE")?;
     let here = place(set, "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_LOCAL_SIZE");
     let nodes = match allocated(set) {
         _ if here.is_some_and(|here| here.size == task.size) => Nodes::Alone,

@@ -20,6 +20,7 @@ pub mod torchrun;
 
 pub use self::accounting::Accounting;
 use super::host_list;
+use super::local::TASK_VARIABLE;
 
 /// Reads one variable of the environment.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -179,6 +180,18 @@ fn with_count(listed: Option<Listed>, words: impl Fn(usize) -> Vec<String>) -> O
     (n_nodes > 1).then(|| words(n_nodes))
 }
 
+/// What numbers the tasks of each, in the same order as [`innermost`].
+const RANKS: [&str; 7] =
+    [pals::RANK, flux::RANK, mpi::OPEN_MPI_RANK, mpi::PMIX_RANK, mpi::HYDRA_RANK, slurm::RANK, lsf::RANK];
+
+/// The number of the task that has these variables, if anybody numbers it. Nothing else is asked or read, so that a
+/// service may ask for each of its tasks.
+pub fn task_number(variable: Variable) -> Option<u64> {
+    let number = |name: &&str| variable(name)?.parse().ok();
+    let own = number(&TASK_VARIABLE).or_else(|| torchrun::task(variable).map(|task| task.rank));
+    own.or_else(|| RANKS.iter().find_map(number))
+}
+
 /// In the order in which they are found inside each other.
 fn innermost(set: Variable, is_terminal: bool) -> Option<Launch> {
     pals::launch(set)
@@ -252,6 +265,32 @@ pub(in crate::cluster) mod tests {
         assert_eq!(pbs, "mpiexec -n 3 -ppn 1");
         assert_eq!(front(&[("SLURM_JOB_ID", "7"), ("SLURM_JOB_NODELIST", "a1")]), None, "one node");
         assert_eq!(front(&[]), None);
+    }
+
+    #[test]
+    fn the_number_of_a_task_is_that_of_the_launcher_next_to_it() {
+        let slurm = ("SLURM_PROCID", "0");
+        let cases = [
+            (&[][..], None, "nobody says"),
+            (&[slurm], Some(0), "one launcher"),
+            (&[slurm, ("PMI_RANK", "3")], Some(3), "`mpiexec` in a script of `sbatch`"),
+            (&[slurm, ("PMI_RANK", "3"), ("PALS_RANKID", "4")], Some(4), "PALS sets both"),
+            (&[slurm, ("JSM_NAMESPACE_RANK", "3")], Some(0), "the order in which launches are found"),
+            (&[slurm, ("FLUX_TASK_RANK", "x")], Some(0), "no number"),
+            (&[slurm, ("RANK", "7"), ("WORLD_SIZE", "8")], Some(0), "anybody may set `RANK`"),
+            (
+                &[slurm, ("RANK", "7"), ("WORLD_SIZE", "8"), ("TORCHELASTIC_RUN_ID", "none")],
+                Some(7),
+                "`torchrun` below `srun`",
+            ),
+            (&[slurm, ("SPINNEY_TASK", "2")], Some(2), "`--local-nodes`"),
+        ];
+        for (variables, want, why) in cases {
+            let of = |name: &str| {
+                variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(task_number(&of), want, "{why}");
+        }
     }
 
     #[test]

@@ -6,12 +6,19 @@
 
 use super::{Launch, Nodes, Variable, allocated, place, slurm};
 
+/// Number of a task of Open MPI.
+pub const OPEN_MPI_RANK: &str = "OMPI_COMM_WORLD_RANK";
+/// Number of a task of whatever speaks PMIx.
+pub const PMIX_RANK: &str = "PMIX_RANK";
+/// Number of a task of hydra.
+pub const HYDRA_RANK: &str = "PMI_RANK";
+
 /// How far up from a task the proxy of hydra may be: wrapper scripts may come between.
 const ANCESTORS_MAX: usize = 8;
 
 /// The launch of Open MPI or PRRTE that this task is of.
 pub fn open_mpi(set: Variable) -> Option<Launch> {
-    let task = place(set, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")?;
+    let task = place(set, OPEN_MPI_RANK, "OMPI_COMM_WORLD_SIZE")?;
     let here = place(set, "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE");
     let name = set("PMIX_NAMESPACE").map(|name| format!("pmix={name}"));
     // On the first node without an allocation there is nothing else that all share.
@@ -30,7 +37,7 @@ pub fn open_mpi(set: Variable) -> Option<Launch> {
 /// The launch of hydra that this task is of.
 pub fn hydra(set: Variable) -> Option<Launch> {
     let here = place(set, "MPI_LOCALRANKID", "MPI_LOCALNRANKS")?;
-    let task = place(set, "PMI_RANK", "PMI_SIZE")?;
+    let task = place(set, HYDRA_RANK, "PMI_SIZE")?;
     // Within Slurm it starts its proxies as a step of just the nodes it uses.
     let lists = slurm::stepped(set).into_iter().chain(allocated(set)).collect();
     let proxy = || control_port().map(|port| format!("mpi={port}"));

@@ -9,6 +9,9 @@ use crate::cluster::host_list::HOSTS_MAX;
 /// What a task was started by.
 const LAUNCHER: &str = "PALS mpiexec";
 
+/// Number of a task.
+pub const RANK: &str = "PALS_RANKID";
+
 /// The job of PBS.
 pub fn pbs_allocation(set: Variable) -> Option<String> {
     Some(format!("pbs={}", set("PBS_JOBID")?))
@@ -52,8 +55,8 @@ pub fn launch(set: Variable) -> Option<Launch> {
 
 /// `PALS_SIZE` is often absent; then it is as many tasks as this node has, on each host.
 fn task(set: Variable) -> Option<Place> {
-    place(set, "PALS_RANKID", "PALS_SIZE").or_else(|| {
-        let rank = set("PALS_RANKID")?.parse().ok()?;
+    place(set, RANK, "PALS_SIZE").or_else(|| {
+        let rank = set(RANK)?.parse().ok()?;
         let here: u64 = set("PALS_LOCAL_SIZE")?.parse().ok()?;
         let hosts = pbs_allocated(set)?.hosts.ok()?.len() as u64;
         let size = here.checked_mul(hosts)?;

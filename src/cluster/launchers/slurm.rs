@@ -8,6 +8,9 @@ use super::{Launch, Listed, Nodes, Place, Variable, number, place};
 /// What a task of a step was started by.
 pub const LAUNCHER: &str = "srun";
 
+/// Number of a task.
+pub const RANK: &str = "SLURM_PROCID";
+
 /// The job, which for a heterogeneous one is its first component.
 pub fn allocation(set: Variable) -> Option<String> {
     let job = set("SLURM_JOB_ID_HET_GROUP_0").or_else(|| set("SLURM_JOB_ID"))?;
@@ -74,8 +77,7 @@ pub fn step(set: Variable, is_terminal: bool) -> Option<Launch> {
     Some(Launch {
         launcher: Some(LAUNCHER),
         name: Some(format!("slurm={job},{}", step_name(set)?)),
-        task: place(set, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
-            .or_else(|| place(set, "SLURM_PROCID", "SLURM_NTASKS")),
+        task: place(set, RANK, "SLURM_STEP_NUM_TASKS").or_else(|| place(set, RANK, "SLURM_NTASKS")),
         here: here(set),
         nodes: if is_shell { Nodes::Alone } else { Nodes::Exactly(listed) },
         n_nodes: set("SLURM_STEP_NUM_NODES").and_then(|count| count.parse().ok()),

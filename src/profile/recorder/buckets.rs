@@ -31,6 +31,12 @@ pub fn longest_in(bucket: usize) -> u64 {
     ((within as u64 + 1) << doubling) - 1
 }
 
+/// The longest duration of the doubling that a bucket lies in, given that of the bucket; for readers to whom eight to each
+/// are too many.
+pub fn longest_in_doubling(longest: u64) -> u64 {
+    longest.saturating_add(1).checked_next_power_of_two().map_or(u64::MAX, |end| end - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +50,17 @@ mod tests {
             prop_assert!(bucket == 0 || longest_in(bucket - 1) < nanoseconds);
             prop_assert!(longest_in(bucket) as f64 <= nanoseconds as f64 * 1.125);
         }
+    }
+
+    #[test]
+    fn no_bucket_lies_in_two_doublings() {
+        for bucket in 1..BUCKETS {
+            let (shortest, longest) = (longest_in(bucket - 1) + 1, longest_in(bucket));
+            assert_eq!(longest_in_doubling(longest), longest_in_doubling(shortest), "{bucket}");
+            assert!(longest_in_doubling(longest) >= longest);
+        }
+        assert_eq!((longest_in_doubling(1023), longest_in_doubling(1024)), (1023, 2047));
+        assert_eq!(longest_in_doubling(u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -1,19 +1,25 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
-//! With a limit of N (`--profile top=N`) the table is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
+//! It is in shards, each behind a lock; the hash of a row says which is its own. So two threads meet only where they tell
+//! of the same few paths at once, and a row is in one place.
+//!
+//! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
 //! computation of frequent and top-k elements in data streams, 2005): a new row takes the place of the one with the
 //! fewest calls and begins with that number, which is kept as its possible error. No count is too low, none is too high
-//! by more than all calls divided by the rows, and whatever was called more often than that is there.
+//! by more than all calls of its shard divided by the rows of a shard, and whatever was called more often than that is there.
 //!
-//! Not here: the lock around it (`events`).
+//! Invariant: what was recorded is found again by whoever opens the memory after a death at any moment.
+//!
+//! Not here: sums over all paths (`events`).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
-use super::events::add;
+use super::parts::add;
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -22,8 +28,18 @@ const TEXT_BYTES: usize = 64 << 20;
 /// Rows kept for each that is to be told with `top=N`, so that the error is small: 32, and 4,096 at least.
 const ROWS_FOR_EACH: usize = 32;
 const ROWS_MIN: usize = 4096;
-/// Longest path with `top=N`, where rows change hands: 1,024 bytes.
-const SLOT_BYTES: usize = 1024;
+/// Longest path with `top=N`, where rows change hands: 1,088 bytes, 17 lines of the processor's cache. With an even number of
+/// lines the beginnings of all paths would share few of its sets.
+const SLOT_BYTES: usize = 17 * 64;
+
+/// Shards of a full record: 64, which share all rows.
+const SHARDS: usize = 64;
+/// Shards with `top=N`: 8. Each has rows of its own, so the fewer, the smaller the error may be; the six threads at most
+/// that read requests seldom meet in eight.
+const SHARDS_OF_TOP: usize = 8;
+
+/// Words before the rows: how many are taken, of each shard that has rows of its own, else of all.
+const HEADER_WORDS: usize = 64;
 
 const ROW_WORDS: usize = 8;
 const HASH: usize = 0;
@@ -39,6 +55,10 @@ const ERROR: usize = 6;
 pub(super) struct Kept {
     rows: usize,
     text_bytes: usize,
+    /// A power of two.
+    shards: usize,
+    /// Whether a new row may take the place of another: then each shard has as many rows as the others, and each row as
+    /// much room for its path.
     replaces: bool,
 }
 
@@ -69,84 +89,160 @@ pub struct RowRead {
 pub(super) struct Rows {
     words: &'static [AtomicU64],
     kept: Kept,
-    used: usize,
-    text_used: usize,
+    shards: Box<[Shard]>,
+    /// Rows and text that no shard has taken yet; unused where each has its own.
+    room: Mutex<Room>,
+}
+
+/// Two lines of the processor's cache, which it fetches together: who takes one lock does not disturb the next.
+#[repr(align(128))]
+struct Shard(Mutex<Found>);
+
+/// What is in a shard.
+struct Found {
+    /// Rows by hash.
     places: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     /// Rows by a number of calls that they had once: at least one that is not too high for each row.
     fewest: BinaryHeap<Reverse<(u64, u32)>>,
+    room: Room,
+}
+
+/// Rows that are free.
+struct Room {
+    /// Where it is written how many are taken.
+    counted_at: usize,
+    first: usize,
+    taken: usize,
+    count: usize,
+    /// Among those taken: rows that a dying thread had not finished.
+    holes: Vec<u32>,
+    text_used: usize,
 }
 
 impl Kept {
     pub(super) fn of(mode: Mode) -> Option<Self> {
         match mode {
             Mode::Off | Mode::Aggregate => None,
-            Mode::Full => Some(Kept { rows: ROWS_MAX, text_bytes: TEXT_BYTES, replaces: false }),
+            Mode::Full => {
+                Some(Kept { rows: ROWS_MAX, text_bytes: TEXT_BYTES, shards: SHARDS, replaces: false })
+            }
             Mode::Top(n) => {
                 let rows = (n as usize).saturating_mul(ROWS_FOR_EACH).clamp(ROWS_MIN, ROWS_MAX);
-                Some(Kept { rows, text_bytes: rows * SLOT_BYTES, replaces: true })
+                Some(Kept { rows, text_bytes: rows * SLOT_BYTES, shards: SHARDS_OF_TOP, replaces: true })
             }
         }
     }
 
     pub(super) fn bytes(self) -> u64 {
-        (self.rows * ROW_WORDS * 8 + self.text_bytes) as u64
+        ((HEADER_WORDS + self.rows * ROW_WORDS) * 8 + self.text_bytes) as u64
+    }
+
+    /// The shard of a hash. The bits are none of those by which a table of hashes finds its places.
+    fn shard_of(self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.shards - 1)
     }
 }
 
 impl Rows {
     /// The table in `words`, as it was left.
     pub(super) fn over(words: &'static [AtomicU64], kept: Kept) -> Self {
-        let (places, fewest) = (HashMap::default(), BinaryHeap::new());
-        let mut rows = Rows { words, kept, used: 0, text_used: 0, places, fewest };
-        // Rows are taken in order. One that a dying thread had begun has no hash yet, and is used again.
-        while rows.used < kept.rows && rows.word(rows.used, HASH) != 0 {
-            let (at, length) = rows.text_place(rows.used);
-            rows.text_used = rows.text_used.max(at + length);
-            rows.places.insert(rows.word(rows.used, HASH), rows.used as u32);
-            rows.note_fewest(rows.used);
-            rows.used += 1;
-        }
+        let own = if kept.replaces { kept.rows / kept.shards } else { 0 };
+        let shard = |number: usize| {
+            let room = Room::of(words, number, number * own, own);
+            Shard(Mutex::new(Found { places: HashMap::default(), fewest: BinaryHeap::new(), room }))
+        };
+        let shards = (0..kept.shards).map(shard).collect();
+        let all = if kept.replaces { 0 } else { kept.rows };
+        let rows = Rows { words, kept, shards, room: Mutex::new(Room::of(words, 0, 0, all)) };
+        rows.find_again();
         rows
     }
 
+    fn find_again(&self) {
+        if self.kept.replaces {
+            for shard in &self.shards {
+                let mut found = shard.lock();
+                for row in found.room.first..found.room.next() {
+                    match self.word(row, HASH) {
+                        0 => found.room.holes.push(row as u32),
+                        hash => self.put(&mut found, row, hash, self.word(row, CALLS)),
+                    }
+                }
+            }
+            return;
+        }
+        let mut room = locked(&self.room);
+        for row in room.first..room.next() {
+            match self.word(row, HASH) {
+                0 => room.holes.push(row as u32),
+                hash => {
+                    let (at, length) = self.text_place(row);
+                    room.text_used = room.text_used.max(at + length);
+                    self.put(&mut self.shards[self.kept.shard_of(hash)].lock(), row, hash, 0);
+                }
+            }
+        }
+    }
+
     /// Adds an answer; false if there is no room for its path.
-    pub(super) fn note(&mut self, event: &Event<'_>, took: u64) -> bool {
+    ///
+    /// # Cost
+    /// One lock, held for a look into a table of hashes and a comparison of paths.
+    pub(super) fn note(&self, event: &Event<'_>, took: u64) -> bool {
         let what = packed(event);
         let mut hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
+        let mut found = self.shards[self.kept.shard_of(hash)].lock();
         let row = loop {
-            match self.places.get(&hash) {
+            match found.places.get(&hash) {
                 Some(row) if self.is(*row as usize, what, event.relative) => break *row as usize,
                 // Another path with the same hash: the next number is its own.
-                Some(_) => hash = hash.wrapping_add(1).max(1),
-                None => match self.take_row(hash, what, event.relative) {
+                Some(_) => hash = next_hash(hash),
+                None => match self.take_row(&mut found, hash, what, event.relative) {
                     Some(row) => break row,
                     None => return false,
                 },
             }
         };
         self.add(row, CALLS, 1);
-        self.add(row, BYTES, event.bytes);
+        if event.bytes > 0 {
+            self.add(row, BYTES, event.bytes);
+        }
         self.add(row, NANOSECONDS, took);
         true
     }
 
     /// All rows.
     pub(super) fn read(&self) -> Vec<RowRead> {
-        (0..self.used).filter_map(|row| self.read_row(row)).collect()
-    }
-
-    /// Those with the most nanoseconds, from the top; `count` at most. Only these are copied.
-    pub(super) fn slowest(&self, count: usize) -> Vec<RowRead> {
-        let mut best: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-        for row in 0..self.used {
-            best.push(Reverse((self.word(row, NANOSECONDS), row)));
-            if best.len() > count {
-                best.pop();
-            }
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let found = shard.lock();
+            all.extend(found.places.values().filter_map(|row| Some((*row, self.read_row(*row as usize)?))));
         }
-        best.into_sorted_vec().into_iter().filter_map(|Reverse((_, row))| self.read_row(row)).collect()
+        // In the order in which they were first met, where rows do not change hands.
+        all.sort_by_key(|(row, _)| *row);
+        all.into_iter().map(|(_, read)| read).collect()
     }
 
+    /// Those with the most nanoseconds, from the top; `count` at most. Of each shard only these are copied.
+    pub(super) fn slowest(&self, count: usize) -> Vec<RowRead> {
+        let mut slowest = Vec::new();
+        for shard in &self.shards {
+            let found = shard.lock();
+            let mut best: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
+            for row in found.places.values() {
+                best.push(Reverse((self.word(*row as usize, NANOSECONDS), *row)));
+                if best.len() > count {
+                    best.pop();
+                }
+            }
+            slowest.extend(best.into_iter().filter_map(|Reverse((_, row))| self.read_row(row as usize)));
+        }
+        slowest.sort_by_key(|row| Reverse(row.nanoseconds));
+        slowest.truncate(count);
+        slowest
+    }
+
+    /// Only with the lock of the row's shard.
     fn read_row(&self, row: usize) -> Option<RowRead> {
         let what = self.word(row, WHAT);
         let part = |shift: u32| (what >> shift & 0xff) as usize;
@@ -164,61 +260,62 @@ impl Rows {
         .filter(|read| read.calls > 0)
     }
 
-    fn take_row(&mut self, hash: u64, what: u64, text: &[u8]) -> Option<usize> {
-        if self.kept.replaces && text.len() > SLOT_BYTES {
-            return None;
-        }
-        let row = if self.used < self.kept.rows { self.new_row(text.len())? } else { self.replace_row()? };
-        let (at, length) = (self.text_place(row).0, text.len());
-        // SAFETY: within the table's text, which only the holder of the lock touches.
-        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.text_start().add(at), length) };
-        self.set(row, TEXT, (at as u64) << 16 | length as u64);
+    fn take_row(&self, found: &mut Found, hash: u64, what: u64, text: &[u8]) -> Option<usize> {
+        let (row, at) = if self.kept.replaces {
+            if text.len() > SLOT_BYTES {
+                return None;
+            }
+            let row = found.room.take(self.words).or_else(|| self.give_up_row(found))?;
+            (row, row * SLOT_BYTES)
+        } else {
+            self.room_for(text.len())?
+        };
+        // SAFETY: within the table's text, in a piece that no row has that others can find.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), self.text_start().add(at), text.len()) };
+        self.set(row, TEXT, (at as u64) << 16 | text.len() as u64);
         self.set(row, WHAT, what);
+        // What was counted here for another path, also before a death, may be this one's.
+        self.set(row, ERROR, self.word(row, CALLS));
+        self.set(row, BYTES, 0);
+        self.set(row, NANOSECONDS, 0);
         // Last: until then a successor takes the row for free.
         self.set(row, HASH, hash);
-        self.places.insert(hash, row as u32);
-        self.note_fewest(row);
+        // With the call that is about to be added, so that the row is not looked at in vain for its number of before.
+        self.put(found, row, hash, self.word(row, CALLS).saturating_add(1));
         Some(row)
     }
 
-    fn new_row(&mut self, length: usize) -> Option<usize> {
-        let row = self.used;
-        let at = if self.kept.replaces { row * SLOT_BYTES } else { self.text_used };
+    /// A row and a place for its text, of those that are everybody's.
+    fn room_for(&self, length: usize) -> Option<(usize, usize)> {
+        let mut room = locked(&self.room);
+        let at = room.text_used;
         if at + length > self.kept.text_bytes || length > usize::from(u16::MAX) {
             return None;
         }
-        self.text_used = at + length;
-        self.used += 1;
-        for word in 0..ROW_WORDS {
-            self.set(row, word, 0);
-        }
-        self.set(row, TEXT, (at as u64) << 16);
-        Some(row)
+        let row = room.take(self.words)?;
+        room.text_used = at + length;
+        Some((row, at))
     }
 
-    /// The row with the fewest calls, which become the error of whoever gets it.
-    fn replace_row(&mut self) -> Option<usize> {
-        if !self.kept.replaces {
-            return None;
-        }
+    /// The row with the fewest calls.
+    fn give_up_row(&self, found: &mut Found) -> Option<usize> {
         loop {
-            let Reverse((calls, row)) = self.fewest.pop()?;
-            let row = row as usize;
-            if self.word(row, CALLS) > calls {
-                self.note_fewest(row);
+            let Reverse((calls, row)) = found.fewest.pop()?;
+            if self.word(row as usize, CALLS) > calls {
+                found.fewest.push(Reverse((self.word(row as usize, CALLS), row)));
                 continue;
             }
-            self.places.remove(&self.word(row, HASH));
-            self.set(row, ERROR, calls);
-            self.set(row, BYTES, 0);
-            self.set(row, NANOSECONDS, 0);
-            return Some(row);
+            found.places.remove(&self.word(row as usize, HASH));
+            self.set(row as usize, HASH, 0);
+            return Some(row as usize);
         }
     }
 
-    fn note_fewest(&mut self, row: usize) {
+    /// Lets `row` be found, by its hash and by its number of calls.
+    fn put(&self, found: &mut Found, row: usize, hash: u64, calls: u64) {
+        found.places.insert(hash, row as u32);
         if self.kept.replaces {
-            self.fewest.push(Reverse((self.word(row, CALLS), row as u32)));
+            found.fewest.push(Reverse((calls, row as u32)));
         }
     }
 
@@ -228,7 +325,8 @@ impl Rows {
 
     fn text(&self, row: usize) -> &[u8] {
         let (at, length) = self.text_place(row);
-        // SAFETY: checked to lie within the table's text, which is written only under the lock that the caller holds.
+        // SAFETY: checked to lie within the table's text; that of a row which can be found is written only under the lock
+        // of its shard, which the caller holds.
         unsafe { std::slice::from_raw_parts(self.text_start().add(at), length) }
     }
 
@@ -240,20 +338,62 @@ impl Rows {
     }
 
     fn text_start(&self) -> *mut u8 {
-        self.words[self.kept.rows * ROW_WORDS..].as_ptr().cast_mut().cast()
+        self.words[HEADER_WORDS + self.kept.rows * ROW_WORDS..].as_ptr().cast_mut().cast()
     }
 
     fn word(&self, row: usize, word: usize) -> u64 {
-        self.words[row * ROW_WORDS + word].load(Ordering::Relaxed)
+        self.words[HEADER_WORDS + row * ROW_WORDS + word].load(Ordering::Relaxed)
     }
 
     fn set(&self, row: usize, word: usize, value: u64) {
-        self.words[row * ROW_WORDS + word].store(value, Ordering::Release);
+        self.words[HEADER_WORDS + row * ROW_WORDS + word].store(value, Ordering::Release);
     }
 
     fn add(&self, row: usize, word: usize, n: u64) {
-        add(&self.words[row * ROW_WORDS + word], n);
+        add(&self.words[HEADER_WORDS + row * ROW_WORDS + word], n);
     }
+}
+
+impl Room {
+    fn of(words: &[AtomicU64], counted_at: usize, first: usize, count: usize) -> Self {
+        // Whatever memory says.
+        let taken = (words[counted_at].load(Ordering::Relaxed) as usize).min(count);
+        Room { counted_at, first, taken, count, holes: Vec::new(), text_used: 0 }
+    }
+
+    /// The first row that was never taken.
+    fn next(&self) -> usize {
+        self.first + self.taken
+    }
+
+    fn take(&mut self, words: &[AtomicU64]) -> Option<usize> {
+        if let Some(hole) = self.holes.pop() {
+            return Some(hole as usize);
+        }
+        if self.taken == self.count {
+            return None;
+        }
+        let row = self.next();
+        self.taken += 1;
+        words[self.counted_at].store(self.taken as u64, Ordering::Release);
+        Some(row)
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        locked(&self.0)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The next one in the same shard.
+fn next_hash(hash: u64) -> u64 {
+    let low = u64::from(u32::MAX);
+    ((hash & !low) | (hash.wrapping_add(1) & low)).max(1)
 }
 
 fn packed(event: &Event<'_>) -> u64 {
@@ -301,21 +441,39 @@ mod tests {
         Event { view: 1, relative, operation, outcome, by: AnsweredBy::Storage, bytes: 2 }
     }
 
+    fn full(rows: usize, text_bytes: usize) -> Kept {
+        Kept { rows, text_bytes, shards: 4, replaces: false }
+    }
+
+    fn sketch(rows: usize, shards: usize) -> Kept {
+        Kept { rows, text_bytes: rows * SLOT_BYTES, shards, replaces: true }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn no_count_is_too_low_nor_too_high_by_more_than_the_bound(names in prop::collection::vec(0_u32..60, 1..2000)) {
-            let mut rows = table(Kept { rows: 20, text_bytes: 20 * SLOT_BYTES, replaces: true });
-            let mut exact: HashMap<Vec<u8>, u64> = HashMap::new();
+        fn no_count_is_too_low_nor_too_high_by_more_than_the_bound(
+            names in prop::collection::vec(0_u32..60, 1..2000),
+            shards in prop::sample::select(&[1_usize, 2, 4][..]),
+        ) {
+            let kept = sketch(20, shards);
+            let rows = table(kept);
+            let shard = |path: &[u8]| {
+                let of = event(path);
+                kept.shard_of(xxhash_rust::xxh3::xxh3_64_with_seed(of.relative, packed(&of)))
+            };
+            let (mut exact, mut in_shard): (HashMap<Vec<u8>, u64>, _) = (HashMap::new(), [0; 4]);
             for name in &names {
                 // A few are asked for often.
                 let path = (name * name / 60).to_string().into_bytes();
                 prop_assert!(rows.note(&event(&path), 1));
+                in_shard[shard(&path)] += 1;
                 *exact.entry(path).or_default() += 1;
             }
-            let bound = names.len() as u64 / 20;
             let read: HashMap<Vec<u8>, RowRead> = rows.read().into_iter().map(|row| (row.relative.clone(), row)).collect();
+            prop_assert_eq!(read.values().map(|row| row.calls).sum::<u64>(), names.len() as u64);
             for (path, calls) in &exact {
+                let bound = in_shard[shard(path)] / (20 / shards as u64);
                 match read.get(path) {
                     Some(row) => {
                         prop_assert!(row.calls >= *calls && row.calls - row.error <= *calls);
@@ -329,18 +487,61 @@ mod tests {
 
     #[test]
     fn a_full_table_says_that_it_is_full_and_stays_right() {
-        let mut rows = table(Kept { rows: 2, text_bytes: 64, replaces: false });
+        let rows = table(full(2, 64));
         let noted = [b"a", b"b", b"c", b"a"].map(|path| rows.note(&event(path), 10));
         assert_eq!(noted, [true, true, false, true]);
         let read: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls, row.bytes)).collect();
         assert_eq!(read, [(b"a".to_vec(), 2, 4), (b"b".to_vec(), 1, 2)]);
-        let mut rows = table(Kept { rows: 9, text_bytes: 4, replaces: false });
+        let rows = table(full(9, 4));
         assert!(!rows.note(&event(b"longer"), 1), "no room for the text");
     }
 
     #[test]
+    fn threads_that_fill_a_table_use_every_row_of_it_once() {
+        let rows = table(full(1000, 1 << 16));
+        let there = std::thread::scope(|scope| {
+            let noted = |thread: usize| {
+                let paths = (0..3000).map(move |n| ((n * 7 + thread * 750) % 1500).to_string());
+                paths.filter(|path| rows.note(&event(path.as_bytes()), 1)).count()
+            };
+            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || noted(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+        });
+        let read = rows.read();
+        let different: std::collections::HashSet<_> = read.iter().map(|row| &row.relative).collect();
+        assert_eq!((read.len(), different.len()), (1000, 1000));
+        assert_eq!(read.iter().map(|row| row.calls).sum::<u64>(), there as u64);
+    }
+
+    #[test]
+    fn a_row_that_a_dying_thread_had_begun_is_used_again() {
+        let rows = table(full(3, 64));
+        assert!(rows.note(&event(b"a"), 1));
+        assert!(locked(&rows.room).take(rows.words).is_some(), "and then it is killed");
+        assert!(rows.note(&event(b"b"), 1), "other threads were quicker");
+        let rows = Rows::over(rows.words, rows.kept);
+        let noted = [b"a", b"b", b"c", b"d"].map(|path| rows.note(&event(path), 1));
+        assert_eq!(noted, [true, true, true, false]);
+        let calls: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls)).collect();
+        assert_eq!(calls, [(b"a".to_vec(), 2), (b"c".to_vec(), 1), (b"b".to_vec(), 2)]);
+    }
+
+    #[test]
+    fn calls_of_a_row_that_was_changing_hands_at_a_death_are_not_forgotten() {
+        let rows = table(sketch(2, 1));
+        for path in [b"a", b"a", b"a", b"b", b"b"] {
+            assert!(rows.note(&event(path), 1));
+        }
+        assert_eq!(rows.give_up_row(&mut rows.shards[0].lock()), Some(1), "and then it is killed");
+        let rows = Rows::over(rows.words, rows.kept);
+        assert!(rows.note(&event(b"c"), 1));
+        let read: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls, row.error)).collect();
+        assert_eq!(read, [(b"a".to_vec(), 3, 0), (b"c".to_vec(), 3, 2)]);
+    }
+
+    #[test]
     fn the_slowest_are_those_that_took_longest_in_all() {
-        let mut rows = table(Kept { rows: 9, text_bytes: 64, replaces: false });
+        let rows = table(full(9, 64));
         for (path, took) in [(b"a", 5), (b"b", 9), (b"c", 1), (b"a", 5), (b"d", 2)] {
             assert!(rows.note(&event(path), took));
         }
@@ -352,10 +553,12 @@ mod tests {
 
     #[test]
     fn any_memory_can_be_read() {
-        let kept = Kept { rows: 4, text_bytes: 64, replaces: false };
-        let words = (0..kept.bytes() / 8).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>();
-        let mut rows = Rows::over(Vec::leak(words), kept);
-        rows.read();
-        assert!(!rows.note(&event(b"a"), 1));
+        for kept in [full(4, 64), sketch(4, 2)] {
+            let words = (0..kept.bytes() / 8).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>();
+            let rows = Rows::over(Vec::leak(words), kept);
+            rows.read();
+            rows.slowest(3);
+            assert!(kept.replaces || !rows.note(&event(b"a"), 1));
+        }
     }
 }
