@@ -117,12 +117,16 @@ fn report(
 }
 
 fn classes(directories: &[PathBuf]) -> Vec<Section> {
-    vec![told::classes(&Recorded::read(directories))]
+    by_kind(&Recorded::read(directories))
+}
+
+fn by_kind(recorded: &Recorded) -> Vec<Section> {
+    vec![told::packages(recorded), told::classes(recorded)]
 }
 
 fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
     let recorded = Recorded::read(directories);
-    std::iter::once(told::classes(&recorded)).chain(told::coverage(&recorded)).collect()
+    by_kind(&recorded).into_iter().chain(told::coverage(&recorded)).collect()
 }
 
 /// Does it: 0, or 1 if a recording cannot be used.

@@ -59,7 +59,6 @@ pub fn report(totals: &Totals) -> Report {
         vec![summary(totals), operations(totals), sources(totals), latencies(totals), course(totals)];
     if !totals.paths.is_empty() {
         sections.extend(paths(totals));
-        sections.push(packages(totals));
     }
     sections.extend([nodes(totals), commands(totals), tasks(totals)]);
     sections.push(advice::section(totals));
@@ -321,32 +320,6 @@ pub fn every_path(totals: &Totals) -> Section {
             ]);
             section.rows.push(row);
         }
-    }
-    section
-}
-
-fn packages(totals: &Totals) -> Section {
-    let about = "What was asked, by what it belongs to: a package of Python or R, its standard library, libraries, programs.";
-    let columns = ["belongs to", "paths", "calls", "absent", "bytes", "waited"];
-    let mut section = Section::table("packages", "By package", about, &columns);
-    let mut all: BTreeMap<String, (u64, Sum, u64)> = BTreeMap::new();
-    for (path, of_path) in &totals.paths {
-        let (paths, sum, absent) = all.entry(advice::belongs_to(path)).or_default();
-        *paths += 1;
-        *sum += of_path.sum(|_| true);
-        *absent += of_path.sum(|(_, outcome, _)| outcome == Outcome::Absent).calls;
-    }
-    let mut all: Vec<_> = all.into_iter().collect();
-    all.sort_by_key(|(_, (_, sum, _))| std::cmp::Reverse(sum.nanoseconds));
-    for (package, (paths, sum, absent)) in all.into_iter().take(ROWS_SHOWN) {
-        section.rows.push(vec![
-            Cell::Text(package),
-            Cell::Count(paths),
-            Cell::Count(sum.calls),
-            Cell::Count(absent),
-            Cell::Bytes(sum.bytes),
-            Cell::Time(sum.nanoseconds),
-        ]);
     }
     section
 }
