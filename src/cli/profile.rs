@@ -146,7 +146,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
     };
     match done {
         Ok(text) => {
-            print!("{text}");
+            super::put(&text);
             ExitCode::SUCCESS
         }
         Err(error) => {
