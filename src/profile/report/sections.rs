@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use super::charts::Chart;
 use super::{Cell, Report, advice, course};
 use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
+use crate::profile::recording::UNFINISHED;
 use crate::profile::totals::{Sum, Totals, What, quantile};
+use crate::text::{counted, plain, some_of};
 
 /// Rows of a table of paths: 30.
 const PATHS_SHOWN: usize = 30;
@@ -77,17 +79,32 @@ fn title(totals: &Totals) -> String {
 fn remarks(totals: &Totals) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(header) = totals.headers.first() {
-        remarks.push(format!("Job {}; views: {}", header.job, header.views.join(", ")));
-        remarks.push(format!("Recorded with `--profile {}`, written for `{}`", mode(header), header.tag));
+        let views: Vec<String> = header.all_views().map(plain).collect();
+        remarks.push(format!("Job {}; views: {}", header.job, views.join(", ")));
+        remarks.push(format!(
+            "Recorded with `--profile {}`, written for `{}`",
+            header.mode_flag(),
+            header.tag
+        ));
     }
     let missing = totals.missing_nodes();
     match missing.len() {
         0 => remarks.push(format!("Nodes: {}, none is missing", totals.nodes.len())),
         n => {
-            let some: Vec<String> = missing.iter().take(20).map(|(_, node)| node.to_string()).collect();
-            let more = if n > 20 { " and more" } else { "" };
-            remarks.push(format!("**{n} nodes are missing**: {}{more}", some.join(", ")));
+            let missing: Vec<u32> = missing.into_iter().map(|(_, node)| node).collect();
+            let are = if n == 1 { "node is" } else { "nodes are" };
+            remarks.push(format!("**{n} {are} missing**: {}", some_of(&missing)));
         }
+    }
+    if totals.headers.iter().any(|header| header.is_waiting) {
+        remarks.push(format!("**Not all is here**: {UNFINISHED}"));
+    }
+    let unfinished: Vec<u32> =
+        totals.headers.iter().flat_map(|header| &header.unfinished_nodes).copied().collect();
+    if !unfinished.is_empty() {
+        let nodes = counted(unfinished.len() as u64, "node");
+        remarks
+            .push(format!("**Of {nodes} only a snapshot is here, not the end**: {}", some_of(&unfinished)));
     }
     if totals.headers.iter().all(|header| header.observed) {
         remarks.push(
@@ -105,10 +122,6 @@ fn remarks(totals: &Totals) -> Vec<String> {
         remarks.push(format!("**{lost} answers are not told by path**: the table of paths was full"));
     }
     remarks
-}
-
-fn mode(header: &crate::profile::recording::Header) -> String {
-    header.top.map_or_else(|| header.mode.clone(), |n| format!("top={n}"))
 }
 
 fn summary(totals: &Totals) -> Section {
