@@ -26,6 +26,7 @@ mod track;
 mod tracking;
 mod up;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -96,6 +97,17 @@ pub fn run() -> ExitCode {
         Command::Env(args) => env::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+    }
+}
+
+/// Prints what was asked for. A reader that went away, such as `head`, is no error; a full disk is one, and the process ends
+/// with 1.
+fn put(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let put = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Some(error) = put.err().filter(|error| error.kind() != ErrorKind::BrokenPipe) {
+        eprintln!("spinney: cannot write to standard output: {error}");
+        std::process::exit(1);
     }
 }
 

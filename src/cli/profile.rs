@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::environment::recorded::Recorded;
 use crate::environment::{coverage, told};
+use crate::profile::recording;
 use crate::profile::report::sections::Section;
 use crate::profile::tell::Format;
 use crate::{profile, services};
@@ -82,6 +83,18 @@ enum What {
     },
 }
 
+impl What {
+    /// Where recordings are read.
+    fn places(&self) -> Vec<&PathBuf> {
+        match self {
+            What::Report { directory, .. } | What::Copper { directory, .. } => vec![directory],
+            What::Aggregate { directories, .. } => directories.iter().collect(),
+            What::Diff { before, after } => vec![before, after],
+            What::Snapshot { .. } => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatName {
     Markdown,
@@ -117,16 +130,24 @@ fn report(
 }
 
 fn classes(directories: &[PathBuf]) -> Vec<Section> {
-    vec![told::classes(&Recorded::read(directories))]
+    by_kind(&Recorded::read(directories))
+}
+
+fn by_kind(recorded: &Recorded) -> Vec<Section> {
+    vec![told::packages(recorded), told::classes(recorded)]
 }
 
 fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
     let recorded = Recorded::read(directories);
-    std::iter::once(told::classes(&recorded)).chain(told::coverage(&recorded)).collect()
+    by_kind(&recorded).into_iter().chain(told::coverage(&recorded)).collect()
 }
 
 /// Does it: 0, or 1 if a recording cannot be used.
 pub fn run(args: ProfileArgs) -> ExitCode {
+    let mut places = args.what.places();
+    places.dedup();
+    let unfinished = places.into_iter().filter_map(|place| recording::unfinished(place));
+    unfinished.for_each(|line| eprintln!("spinney: {line}"));
     let done = match args.what {
         What::Snapshot { job } => return super::inside(|| snapshot(job.as_deref())),
         What::Aggregate { directories, report: true } => {
@@ -142,7 +163,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
     };
     match done {
         Ok(text) => {
-            print!("{text}");
+            super::put(&text);
             ExitCode::SUCCESS
         }
         Err(error) => {

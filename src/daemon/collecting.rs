@@ -2,7 +2,7 @@
 //!
 //! A node hands its recording to the node above, which says that it has it only once it has been handed on: so whoever is
 //! told so may go, and no death on the way loses anything. Whoever is at the top keeps the newest of each node and tag
-//! beside the report and puts them together.
+//! beside the report (`waiting`) and puts them together.
 //!
 //! Invariant: what is put together names the nodes of which it has nothing.
 //! Invariant: no node but the one at the top writes to the report's directory.
@@ -21,12 +21,13 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::recording::Tag;
-use super::report::replace;
 use super::together::{Part, put_together};
+use super::waiting::PartFile;
 use crate::cluster::{Cluster, NodeRank};
 use crate::holder::estate::Settings;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::profile::recording::WHOLE;
+use crate::profile::recording::parts::{UNPACKED_BYTES_MAX, pack, place_of, unpack};
 use crate::tree::Tree;
 use crate::wire::{Question, RECORD_BYTES_MAX};
 
@@ -47,8 +48,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// nodes of one job start apart and their clocks differ.
 const EARLIER: Duration = Duration::from_secs(60);
 
-/// Bytes of a recording that is unpacked: 512 MiB, several times what a node's tables hold.
-const UNPACKED_BYTES_MAX: usize = 512 << 20;
+/// Bytes that a piece of a recording takes on its way: as much as a record may, without the word before it.
+const PIECE_BYTES_MAX: usize = RECORD_BYTES_MAX - WORD_BYTES_MAX;
+
+/// Bytes of a word: 256.
+const WORD_BYTES_MAX: usize = 256;
+
+/// Pieces of a recording: as many as one takes that cannot be packed at all.
+const PIECES_MAX: u32 = (UNPACKED_BYTES_MAX / PIECE_BYTES_MAX + 2) as u32;
 
 /// What goes up: this as a line of JSON, then what is said of it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -56,8 +63,8 @@ const UNPACKED_BYTES_MAX: usize = 512 << 20;
 enum Word {
     /// Forget what was kept with this tag: a new round begins.
     Begin(Tag),
-    /// A node's recording, packed, follows.
-    Part { node: u32, tag: Tag },
+    /// A piece of a node's recording, packed, follows. Most have one.
+    Part { node: u32, tag: Tag, unix_us: u64, piece: u32, pieces: u32 },
     /// All that could be had of this tag is there: put it together.
     Settle(Tag),
 }
@@ -89,6 +96,7 @@ struct Kept {
     ended: BTreeSet<u32>,
     /// The last tasks of this node have left, and what was there has been put together.
     settled: bool,
+    /// When that was done last, or the first part came.
     put_together: Option<Instant>,
     /// What this process has kept.
     parts: BTreeSet<(Tag, u32)>,
@@ -104,10 +112,8 @@ impl Collecting {
     ) -> Option<Self> {
         recorder.events()?;
         let directory = settings.recordings.clone()?;
-        let job: String =
-            settings.job.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(100).collect();
         Some(Collecting(Arc::new(Inner {
-            parts: directory.join(format!(".recordings-{job}")),
+            parts: directory.join(place_of(&settings.job)),
             directory,
             own: cluster.own,
             root,
@@ -125,19 +131,19 @@ impl Collecting {
         let _ = self.0.way.set((tree, runtime));
     }
 
-    /// Hands up a recording of this node. Once that is done it lies where the report goes.
+    /// Hands up a recording of this node, made at `unix_us`. Once that is done it lies where the report goes.
     ///
     /// # Errors
     /// Nobody above took it in time, or this node is at the top and cannot write.
-    pub(super) fn hand(&self, tag: Tag, recording: &[u8]) -> Result<()> {
-        let mut parcel = Word::Part { node: self.0.own.get(), tag }.line();
-        parcel.extend(lz4_flex::compress_prepend_size(recording));
-        if parcel.len() > RECORD_BYTES_MAX {
+    pub(super) fn hand(&self, tag: Tag, unix_us: u64, recording: &[u8]) -> Result<()> {
+        if recording.len() > UNPACKED_BYTES_MAX {
             self.0.recorder.count(Counter::LimitsHit);
             bail!("the recording of node {} is too large to travel", self.0.own);
         }
-        let within = if tag == Tag::PreDestroy { LAST_HANDED_WITHIN } else { HANDED_WITHIN };
-        self.0.pass_on(parcel, within)
+        let until = Instant::now() + if tag == Tag::PreDestroy { LAST_HANDED_WITHIN } else { HANDED_WITHIN };
+        let packed = pack(recording);
+        parcels(self.0.own.get(), tag, unix_us, &packed)
+            .try_for_each(|parcel| self.0.pass_on(parcel, until.saturating_duration_since(Instant::now())))
     }
 
     /// Takes what a node beneath hands up; true once it has been handed on. May take a while.
@@ -206,6 +212,17 @@ impl Collecting {
     }
 }
 
+/// A packed recording as it travels: none is larger than a record may be.
+fn parcels(node: u32, tag: Tag, unix_us: u64, packed: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let all = packed.chunks(PIECE_BYTES_MAX);
+    let pieces = all.len() as u32;
+    (0..).zip(all).map(move |(piece, bytes)| {
+        let mut parcel = Word::Part { node, tag, unix_us, piece, pieces }.line();
+        parcel.extend_from_slice(bytes);
+        parcel
+    })
+}
+
 impl Word {
     fn line(self) -> Vec<u8> {
         let mut line = serde_json::to_vec(&self).expect("memory takes it");
@@ -215,7 +232,7 @@ impl Word {
 
     /// The word, and where what follows it begins.
     fn of(parcel: &[u8]) -> Option<(Word, usize)> {
-        let end = parcel.iter().take(256).position(|byte| *byte == b'\n')?;
+        let end = parcel.iter().take(WORD_BYTES_MAX).position(|byte| *byte == b'\n')?;
         Some((serde_json::from_slice(&parcel[..end]).ok()?, end + 1))
     }
 }
@@ -249,16 +266,22 @@ impl Inner {
                 }
             }
             Word::Settle(tag) => self.put_together(&mut kept, tag),
-            Word::Part { node, tag } => {
-                if node >= self.n_nodes {
-                    bail!("there is no node {node}");
+            Word::Part { node, tag, unix_us, piece, pieces } => {
+                if node >= self.n_nodes || piece >= pieces || pieces > PIECES_MAX {
+                    bail!("there is no piece {piece} of {pieces} of node {node}");
                 }
-                replace(&self.parts.join(tag.name()), &part_file(node), packed)?;
                 kept.parts.insert((tag, node));
+                let part = self.part(tag, node);
+                if pieces == 1 {
+                    part.write(unix_us, packed)?;
+                } else if !part.add(unix_us, piece, pieces, packed)? {
+                    return Ok(());
+                }
                 if tag == Tag::PreDestroy {
                     kept.ended.insert(node);
                 }
                 kept.fresh.entry(tag).or_default().insert(node);
+                kept.put_together.get_or_insert_with(Instant::now);
                 if !kept.is_due(tag, self.n_nodes) {
                     return Ok(());
                 }
@@ -270,6 +293,10 @@ impl Inner {
         }
     }
 
+    fn part(&self, tag: Tag, node: u32) -> PartFile {
+        PartFile { directory: self.parts.join(tag.name()), node }
+    }
+
     /// Writes the snapshot of this tag, and the newest of all nodes.
     fn put_together(&self, kept: &mut Kept, tag: Tag) -> Result<()> {
         if tag != Tag::PreDestroy {
@@ -278,12 +305,14 @@ impl Inner {
         }
         let mut newest: BTreeMap<u32, (SystemTime, Part)> = BTreeMap::new();
         for part in Tag::ALL.iter().flat_map(|tag| self.kept_with(*tag)) {
-            let Ok(written) = fs::metadata(&part.path).and_then(|about| about.modified()) else { continue };
-            if newest.get(&part.node).is_none_or(|(known, _)| *known <= written) {
-                newest.insert(part.node, (written, part));
-            }
+            let Ok(made) = fs::metadata(&part.path).and_then(|about| about.modified()) else { continue };
+            let before = newest.remove(&part.node).filter(|(known, _)| *known > made);
+            let (made, newer) = before.unwrap_or((made, part));
+            newest.insert(newer.node, (made, newer));
         }
-        let parts: Vec<Part> = newest.into_values().map(|(_, part)| part).collect();
+        let mut parts: Vec<Part> = newest.into_values().map(|(_, part)| part).collect();
+        let ended: BTreeSet<u32> = self.kept_with(Tag::PreDestroy).iter().map(|part| part.node).collect();
+        parts.iter_mut().for_each(|part| part.is_of_the_end = ended.contains(&part.node));
         put_together(&self.directory, &parts, self.n_nodes, Some(&self.directory.join(WHOLE)))?;
         kept.fresh.remove(&tag);
         kept.put_together = Some(Instant::now());
@@ -298,9 +327,9 @@ impl Inner {
             return;
         }
         for (tag, node) in kept {
-            let directory = self.parts.join(tag.name());
-            let _ = fs::remove_file(directory.join(part_file(*node)));
-            let _ = fs::remove_dir(directory);
+            let part = self.part(*tag, *node);
+            part.remove();
+            let _ = fs::remove_dir(part.directory);
         }
         let _ = fs::remove_dir(&self.parts);
     }
@@ -314,7 +343,13 @@ impl Inner {
                 let written = entry.metadata().ok()?.modified().ok()?;
                 let node = entry.file_name().to_str()?.parse().ok()?;
                 let is_ours = earliest.is_none_or(|earliest| written >= earliest);
-                is_ours.then(|| Part { node, path: entry.path(), unpack })
+                let is_of_the_end = tag == Tag::PreDestroy;
+                is_ours.then(|| Part {
+                    node,
+                    path: entry.path(),
+                    is_of_the_end,
+                    unpack: |packed| unpack(&packed),
+                })
             })
             .collect();
         parts.sort_by_key(|part| part.node);
@@ -334,39 +369,90 @@ impl Kept {
     }
 }
 
-fn part_file(node: u32) -> String {
-    format!("{node:06}")
-}
-
-/// The bytes of a packed recording.
-fn unpack(packed: Vec<u8>) -> Option<Vec<u8>> {
-    let (length, _) = lz4_flex::block::uncompressed_size(&packed).ok()?;
-    if length > UNPACKED_BYTES_MAX {
-        return None;
-    }
-    lz4_flex::decompress_size_prepended(&packed).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::profile::recorder::event::Mode;
+    use crate::profile::recording::{Header, Writing};
+
+    /// The node at the top of three.
+    fn top(directory: &Path) -> Inner {
+        Inner {
+            directory: directory.to_owned(),
+            parts: directory.join(place_of("j")),
+            own: NodeRank::new(0),
+            root: NodeRank::new(0),
+            n_nodes: 3,
+            recorder: Recorder::private(),
+            founded: OnceLock::new(),
+            way: OnceLock::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// A recording of so many paths that cannot be packed.
+    fn large(node: u32, n_paths: u64) -> Vec<u8> {
+        let mut writing = Writing::begin(&Header::now(Mode::Full, Tag::OnDemand.name(), 5));
+        writing.add_raw(
+            format!("{{\"kind\":\"node\",\"node\":{node},\"host\":\"h\",\"began_unix_us\":0}}").as_bytes(),
+        );
+        let mut state = 1_u64;
+        let mut word = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("{:016x}", state ^ state >> 29)
+        };
+        for _ in 0..n_paths {
+            let name: String = (0..15).map(|_| word()).collect();
+            writing.add_raw(format!("{{\"node\":{node},\"path\":\"/{name}\"}}").as_bytes());
+        }
+        writing.end()
+    }
 
     #[test]
-    fn what_is_packed_by_nobody_is_not_unpacked() {
-        let packed = lz4_flex::compress_prepend_size(b"a recording");
-        assert_eq!(unpack(packed.clone()).as_deref(), Some(&b"a recording"[..]));
-        let large = [&u32::MAX.to_le_bytes()[..], &packed[4..]].concat();
-        for broken in [&packed[..packed.len() - 2], b"", b"abc", &large] {
-            assert_eq!(unpack(broken.to_vec()), None, "{broken:?}");
+    fn a_recording_that_is_larger_than_a_message_arrives_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = top(directory.path());
+        let recordings = [large(1, 150_000), large(2, 10)];
+        for (node, recording) in (1..).zip(&recordings) {
+            let parcels: Vec<_> = parcels(node, Tag::OnDemand, 5, &pack(recording)).collect();
+            assert_eq!(parcels.len() > 1, node == 1);
+            for parcel in &parcels {
+                assert!(parcel.len() <= RECORD_BYTES_MAX);
+                let (word, begins) = Word::of(parcel).unwrap();
+                top.keep(word, &parcel[begins..]).unwrap();
+            }
         }
+        top.keep(Word::Settle(Tag::OnDemand), b"").unwrap();
+        let whole = fs::read(directory.path().join("snapshots/on-demand").join(WHOLE)).unwrap();
+        let lines = |bytes: &[u8]| -> BTreeSet<Vec<u8>> {
+            let lines = bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"node\""));
+            lines.map(<[u8]>::to_vec).collect()
+        };
+        let sent: BTreeSet<_> = recordings.iter().flat_map(|recording| lines(recording)).collect();
+        assert!(sent.len() == 150_010 && lines(&whole) == sent);
+        let waiting = || fs::read_dir(top.parts.join("on-demand")).unwrap().count();
+        assert_eq!(waiting(), 2, "no piece is left");
+    }
+
+    #[test]
+    fn no_word_of_others_makes_the_top_keep_what_cannot_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = top(directory.path());
+        for (node, piece, pieces) in [(3, 0, 1), (0, 1, 1), (0, 0, 0), (0, 0, u32::MAX)] {
+            let word = Word::Part { node, tag: Tag::Runtime, unix_us: u64::MAX, piece, pieces };
+            assert!(top.keep(word, b"x").is_err(), "{word:?}");
+        }
+        assert!(!top.parts.exists());
     }
 
     #[test]
     fn a_word_is_read_with_what_follows_it() {
-        let line = Word::Part { node: 3, tag: Tag::Runtime }.line();
+        let line = Word::Part { node: 3, tag: Tag::Runtime, unix_us: 7, piece: 0, pieces: 1 }.line();
         let parcel = [&line[..], b"\xff\n"].concat();
         let (word, begins) = Word::of(&parcel).unwrap();
-        assert!(matches!(word, Word::Part { node: 3, tag: Tag::Runtime }));
+        assert!(matches!(word, Word::Part { node: 3, tag: Tag::Runtime, .. }));
         assert_eq!(&parcel[begins..], b"\xff\n");
         for broken in [&b""[..], b"{}\n", b"no line", &[b'x'; 400]] {
             assert!(Word::of(broken).is_none());

@@ -27,6 +27,7 @@ pub mod report;
 mod status;
 pub mod together;
 mod troubles;
+mod waiting;
 
 use std::io;
 use std::process::ExitCode;

@@ -8,10 +8,11 @@
 //!
 //! Not here: the layout (`profile::recording`), recording (`profile::recorder`), files of several nodes (`together`).
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,9 @@ struct Inner {
     directory: PathBuf,
     /// `None`: no other node, or all are on this machine.
     collecting: Option<Collecting>,
+    /// Whether the last task has left, and so the last recording is written. Held while a file is made and written: none
+    /// replaces a later one.
+    has_ended: Mutex<bool>,
 }
 
 impl Recordings {
@@ -77,7 +81,14 @@ impl Recordings {
     ) -> Option<Self> {
         let (events, directory) = (recorder.events()?, settings.recordings.clone()?);
         let settings = settings.clone();
-        Some(Recordings(Arc::new(Inner { settings, recorder, events, directory, collecting })))
+        Some(Recordings(Arc::new(Inner {
+            settings,
+            recorder,
+            events,
+            directory,
+            collecting,
+            has_ended: Mutex::default(),
+        })))
     }
 
     /// Writes one now and then, if that is wanted.
@@ -98,14 +109,22 @@ impl Recordings {
         Ok(())
     }
 
-    /// Writes what has been recorded so far, or has it written where the report goes.
+    /// Writes what has been recorded so far, or has it written where the report goes. After the last task has left, none is
+    /// written now and then: it would come when all have been put together.
     ///
     /// # Errors
     /// The directory or a file cannot be written, or nobody above takes it; older files are then unchanged.
     pub(super) fn write(&self, tag: Tag) -> anyhow::Result<()> {
-        let bytes = self.0.make(tag);
+        let mut has_ended = self.0.has_ended.lock().unwrap_or_else(|e| e.into_inner());
+        if *has_ended && tag == Tag::Runtime {
+            return Ok(());
+        }
+        *has_ended |= tag == Tag::PreDestroy;
+        let (made, bytes) = (unix_us(), self.0.make(tag));
         if let Some(collecting) = &self.0.collecting {
-            return collecting.hand(tag, &bytes);
+            // What is handed up says when it was made, and may take longer than the last can wait.
+            drop(has_ended);
+            return collecting.hand(tag, made, &bytes);
         }
         let name = self.0.file_name();
         if tag != Tag::PreDestroy {
@@ -152,10 +171,9 @@ impl Inner {
             observed: settings.profiling.observe,
             job: settings.job.clone(),
             command: report::shown(&settings.command, settings.record_args),
-            views: settings.views.iter().map(|view| report::text_of(view)).collect(),
             n_nodes,
             missing_nodes: (0..n_nodes).filter(|node| *node != self.rank()).collect(),
-            ..Header::now(settings.profiling.mode, tag.name(), unix_us())
+            ..Header::now(settings.profiling.mode, tag.name(), unix_us()).showing(&settings.views)
         }
     }
 

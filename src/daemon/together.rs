@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::recording::part_name;
+use super::recording::{Tag, part_name};
 use super::report::replace_with;
 use crate::cluster::NodeRank;
 use crate::profile::recording::{Header, OtherLine, PART, WHOLE};
@@ -24,6 +24,8 @@ pub(super) struct Part {
     pub(super) node: u32,
     /// Where it is.
     pub(super) path: PathBuf,
+    /// Whether the node has handed up its last. One that follows, for a snapshot, is no later than that.
+    pub(super) is_of_the_end: bool,
     /// How its bytes are found in the file.
     pub(super) unpack: fn(Vec<u8>) -> Option<Vec<u8>>,
 }
@@ -50,7 +52,7 @@ impl Part {
 pub fn gather(directory: &Path, n_nodes: u32) -> anyhow::Result<()> {
     let part = |node| {
         let path = directory.join(part_name(NodeRank::new(node)));
-        Part { node, path, unpack: Some }
+        Part { node, path, is_of_the_end: false, unpack: Some }
     };
     let parts: Vec<Part> = (0..n_nodes).map(part).filter(|part| part.path.exists()).collect();
     put_together(directory, &parts, n_nodes, None)?;
@@ -73,25 +75,31 @@ pub(super) fn put_together(
     before: Option<&Path>,
 ) -> anyhow::Result<()> {
     let mut newest: Option<Header> = None;
-    let mut whole = BTreeSet::new();
+    let (mut whole, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for part in parts {
         let Some((header, _)) = part.read() else {
             tracing::warn!(path = %part.path.display(), "no whole recording; it is left out");
             continue;
         };
         whole.insert(part.node);
+        if part.is_of_the_end || header.tag == Tag::PreDestroy.name() {
+            ended.insert(part.node);
+        }
         if newest.as_ref().is_none_or(|newest| newest.unix_us < header.unix_us) {
             newest = Some(header);
         }
     }
     let Some(newest) = newest else { return Ok(()) };
-    let told_before = before.map(|before| nodes_in(before, &newest.job)).unwrap_or_default();
+    let (told_before, ended_before) = before.map(|before| nodes_in(before, &newest.job)).unwrap_or_default();
+    ended.extend(ended_before.difference(&whole));
     let is_there = |node: &u32| whole.contains(node) || told_before.contains(node);
-    let missing_nodes = (0..n_nodes).filter(|node| !is_there(node)).collect();
+    let (here, missing_nodes): (Vec<u32>, _) = (0..n_nodes).partition(is_there);
+    let is_left = |node: &u32| !ended.is_empty() && !ended.contains(node);
+    let unfinished_nodes = here.into_iter().filter(is_left).collect();
     let before = before.filter(|_| !told_before.is_subset(&whole));
     replace_with(directory, WHOLE, |file| {
         let mut joining = Joining { into: BufWriter::with_capacity(1 << 18, file), lines: 0 };
-        joining.add(&serde_json::to_vec(&Header { missing_nodes, ..newest })?)?;
+        joining.add(&serde_json::to_vec(&Header { missing_nodes, unfinished_nodes, ..newest })?)?;
         for part in parts.iter().filter(|part| whole.contains(&part.node)) {
             if let Some((_, lines)) = part.read() {
                 lines
@@ -135,15 +143,18 @@ fn lines_of(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>
     Ok(BufReader::with_capacity(1 << 18, File::open(path)?).split(b'\n'))
 }
 
-/// The nodes that the recording at `path` has something of, if it is one of this `job`.
-fn nodes_in(path: &Path, job: &str) -> BTreeSet<u32> {
-    let Ok(mut lines) = lines_of(path) else { return BTreeSet::new() };
+/// The nodes that the recording at `path` has something of, if it is one of this `job`, and those of them that had ended.
+fn nodes_in(path: &Path, job: &str) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    let none = <(BTreeSet<u32>, BTreeSet<u32>)>::default();
+    let Ok(mut lines) = lines_of(path) else { return none };
     let header = lines.next().and_then(|line| serde_json::from_slice::<Header>(&line.ok()?).ok());
-    if header.is_none_or(|header| header.job != job) {
-        return BTreeSet::new();
-    }
+    let Some(header) = header.filter(|header| header.job == job) else { return none };
     let of_nodes = lines.map_while(Result::ok).filter(|line| line.starts_with(b"{\"kind\":\"node\""));
-    of_nodes.filter_map(|line| node_of(&line)).collect()
+    let all: BTreeSet<u32> = of_nodes.filter_map(|line| node_of(&line)).collect();
+    let has_ends = header.tag == Tag::PreDestroy.name() || !header.unfinished_nodes.is_empty();
+    let ended = all.iter().filter(|node| has_ends && !header.unfinished_nodes.contains(node));
+    let ended = ended.copied().collect();
+    (all, ended)
 }
 
 /// The node of a line that this program has written: its number stands before any text of others.
@@ -175,7 +186,7 @@ mod tests {
         let part = |(node, bytes): &(u32, &[u8])| {
             let path = directory.join(format!("part{node}"));
             fs::write(&path, bytes).unwrap();
-            Part { node: *node, path, unpack: Some }
+            Part { node: *node, path, is_of_the_end: false, unpack: Some }
         };
         of.iter().map(part).collect()
     }
@@ -200,6 +211,32 @@ mod tests {
             put_together(directory.path(), &parts, 4, None).unwrap();
             let (missing, paths) = told(directory.path());
             assert_eq!((missing, paths.len()), (vec![1, 3], 2), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn nodes_that_have_not_ended_are_told_once_others_have() {
+        let directory = tempfile::tempdir().unwrap();
+        let unfinished = || {
+            let text = fs::read_to_string(directory.path().join(WHOLE)).unwrap();
+            serde_json::from_str::<Header>(text.lines().next().unwrap()).unwrap().unfinished_nodes
+        };
+        let snapshot = |node, at| {
+            let text = String::from_utf8(recorded(node, at, "/s")).unwrap();
+            text.replacen("pre-destroy", "runtime-snapshot", 1).into_bytes()
+        };
+        let whole = directory.path().join(WHOLE);
+        // The newest of nodes that are handed up together, and which are then known to be left.
+        for (of, left) in [
+            (vec![(0, snapshot(0, 1)), (1, snapshot(1, 1))], vec![]), // the job runs
+            (vec![(1, recorded(1, 2, "/e"))], vec![0]),               // the first end
+            (vec![(2, snapshot(2, 3))], vec![0, 2]),                  // the newest is no end
+            (vec![(0, recorded(0, 4, "/e"))], vec![2]),
+            (vec![(2, recorded(2, 5, "/e"))], vec![]),
+        ] {
+            let of: Vec<(u32, &[u8])> = of.iter().map(|(node, bytes)| (*node, &bytes[..])).collect();
+            put_together(directory.path(), &parts(directory.path(), &of), 4, Some(&whole)).unwrap();
+            assert_eq!(unfinished(), left);
         }
     }
 

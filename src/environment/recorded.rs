@@ -110,8 +110,7 @@ impl Recorded {
             // A file of one node misses all others, which have files of their own beside it.
             recorded.missing_nodes += missing.difference(&here.into_iter().collect()).count();
         }
-        recorded.views =
-            recorded.headers.iter().flat_map(|header| &header.views).map(PathBuf::from).collect();
+        recorded.views = recorded.headers.iter().flat_map(Header::all_views).collect();
         recorded
     }
 
@@ -179,7 +178,9 @@ impl Recorded {
 
     /// What a reader must know before he believes a number; empty if there is nothing.
     pub fn notes(&self) -> Vec<String> {
-        self.bounds().into_iter().chain(self.snapshots()).collect()
+        let is_waiting = self.headers.iter().any(|header| header.is_waiting);
+        let waiting = is_waiting.then(|| recording::UNFINISHED.to_owned());
+        self.bounds().into_iter().chain(self.snapshots()).chain(waiting).collect()
     }
 
     /// Why the numbers are a lower bound; empty if they are not.
@@ -201,6 +202,11 @@ impl Recorded {
             let nodes = counted(self.missing_nodes as u64, "node");
             notes.push(format!("lower bound: nothing was heard of {nodes}"));
         }
+        let unfinished: usize = self.headers.iter().map(|header| header.unfinished_nodes.len()).sum();
+        if unfinished > 0 {
+            let nodes = counted(unfinished as u64, "node");
+            notes.push(format!("lower bound: of {nodes} there is only a snapshot"));
+        }
         if self.lost > 0 {
             let answers = counted(self.lost, "answer");
             notes.push(format!(
@@ -219,7 +225,8 @@ impl Recorded {
     /// Snapshots of one job hold the same calls again, as far as they had happened.
     fn snapshots(&self) -> Option<String> {
         let mut tags: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for header in self.headers.iter().filter(|header| !header.job.is_empty()) {
+        let whole = self.headers.iter().filter(|header| !header.is_waiting);
+        for header in whole.filter(|header| !header.job.is_empty()) {
             tags.entry(&header.job).or_default().insert(&header.tag);
         }
         let (job, tags) = tags.into_iter().find(|(_, tags)| tags.len() > 1)?;
@@ -291,9 +298,11 @@ mod tests {
         assert_eq!(recorded.source(), "1 recording, job 7, 1,200 nodes");
         recorded.missing_nodes = 1;
         recorded.lost = 2000;
+        recorded.headers[0].unfinished_nodes = vec![3, 4];
         let notes = recorded.notes();
         assert_eq!(notes[0], "lower bound: nothing was heard of 1 node");
-        assert!(notes[1].contains("2,000 answers") && !recorded.is_full(), "{notes:?}");
+        assert_eq!(notes[1], "lower bound: of 2 nodes there is only a snapshot");
+        assert!(notes[2].contains("2,000 answers") && !recorded.is_full(), "{notes:?}");
         recorded =
             Recorded { headers: vec![header(Mode::Top(5), "a"), header(Mode::Top(5), "b")], ..recorded };
         recorded.troubles = vec!["x:1: cut".to_owned()];

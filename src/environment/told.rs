@@ -24,10 +24,30 @@ pub fn classes(recorded: &Recorded) -> Section {
     for class in classes.classes.iter().take(ROWS_SHOWN) {
         let usage = &class.usage;
         section.rows.push(vec![
-            Cell::Text(class.name.clone()),
+            Cell::Text(plain(&class.name)),
             Cell::Count(class.paths),
             Cell::Count(usage.calls),
             Cell::Count(usage.found),
+            Cell::Count(usage.absent),
+            Cell::Bytes(usage.bytes),
+            Cell::Time(usage.nanoseconds),
+        ]);
+    }
+    section
+}
+
+/// The same paths by what they belong to.
+pub fn packages(recorded: &Recorded) -> Section {
+    let about = "By what was asked for: a package, with its compiled parts, or a class of paths that belong to none. What was \
+                 never there counts where it was looked for.";
+    let columns = ["belongs to", "paths", "calls", "absent", "bytes", "waited"];
+    let mut section = Section::table("packages", "By package", about, &columns);
+    for owner in classes::owners(recorded).iter().take(ROWS_SHOWN) {
+        let usage = &owner.usage;
+        section.rows.push(vec![
+            Cell::Text(plain(&owner.name)),
+            Cell::Count(owner.paths),
+            Cell::Count(usage.calls),
             Cell::Count(usage.absent),
             Cell::Bytes(usage.bytes),
             Cell::Time(usage.nanoseconds),

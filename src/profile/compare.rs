@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 
 use super::recorder::event::Operation;
+use super::recording::UNFINISHED;
 use super::report::sections::Section;
 use super::report::{Cell, Report};
 use super::totals::{Sum, Totals};
+use crate::text::{counted, plain};
 
 /// Paths that are told: 30 of each kind.
 const PATHS_SHOWN: usize = 30;
@@ -25,7 +27,10 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
     }
     let all = |totals: &Totals| totals.sum(|_| true);
     operations.rows.push(row("all", all(before), all(after)));
-    let mut remarks = Vec::new();
+    let mut remarks = [("Before", before), ("After", after)].map(|(name, run)| whence(name, run)).to_vec();
+    if [before, after].iter().any(|run| run.headers.iter().any(|header| header.is_waiting)) {
+        remarks.push(format!("**Not all is here**: {UNFINISHED}"));
+    }
     if !before.is_complete() || !after.is_complete() {
         remarks.push(
             "At least one of the runs was not recorded with every access: counts are lower bounds".to_owned(),
@@ -36,6 +41,14 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
         remarks,
         sections: vec![operations, paths(before, after)],
     }
+}
+
+/// Which run this is.
+fn whence(name: &str, run: &Totals) -> String {
+    let header = run.headers.first();
+    let (job, mode) = header.map_or(("", String::new()), |header| (header.job.as_str(), header.mode_flag()));
+    let nodes = counted(run.nodes.len() as u64, "node");
+    format!("{name}: job {}, {nodes}, recorded with `--profile {mode}`", plain(job))
 }
 
 /// Paths that differ most, in calls.
@@ -116,6 +129,7 @@ mod tests {
             report.sections[1].rows.iter().map(|row| (row[0].plain(), row[3].clone())).collect();
         assert_eq!(rows, [("/new".to_owned(), Cell::Change(9)), ("/gone".to_owned(), Cell::Change(-5))]);
         assert_eq!(report.sections[0].rows[1][3], Cell::Change(4));
-        assert_eq!(report.remarks.len(), 1, "not every access was seen");
+        assert_eq!(report.remarks[0], "Before: job , 1 node, recorded with `--profile top=1`");
+        assert_eq!(report.remarks.len(), 3, "not every access was seen");
     }
 }

@@ -146,9 +146,10 @@ pub struct RootCoverage {
 /// # Errors
 /// A recording cannot be used, a file cannot be written.
 pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<()> {
+    // First, so that nothing is written if it cannot be read.
+    let all = export_tag(directory, out, "final")?;
     write(&out.join("README.md"), README)?;
     fs::create_dir_all(out.join("logs"))?;
-    let all = export_tag(directory, out, "final")?;
     let tag = all.headers.iter().max_by_key(|header| header.unix_us).map_or("", |header| header.tag.as_str());
     if tag == "pre-destroy" {
         export_tag(directory, out, tag)?;

@@ -4,18 +4,20 @@
 //!
 //! Not here: what is recorded (`recorder::events`), reading it (`reading`), sums over recordings (`totals`).
 
+pub mod parts;
 mod reading;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::reading::{Fault, Trouble, files, read, scan};
+pub use self::reading::{Fault, Trouble, UNFINISHED, files, read, scan, unfinished};
 use super::recorder::event::{AnsweredBy, Mode, Operation, Outcome};
+use crate::text::as_text;
 
 /// Version of the layout. It changes when a field changes its meaning or goes; new fields and kinds of lines may come.
 pub const SCHEMA: u32 = 1;
@@ -51,22 +53,53 @@ pub struct Header {
     pub job: String,
     /// The command as it may be shown.
     pub command: Vec<String>,
-    /// What was shown.
+    /// What was shown, as far as it is UTF-8.
     pub views: Vec<String>,
+    /// The bytes of what else was shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views_bytes: Vec<Vec<u8>>,
     /// How many nodes there were.
     pub n_nodes: u32,
     /// Of which of them nothing is here.
     pub missing_nodes: Vec<u32>,
+    /// Of which of them only a snapshot is here, while others have come to their end: they run on, or were lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished_nodes: Vec<u32>,
     /// Why it was written.
     pub tag: String,
     /// When, microseconds since 1970.
     pub unix_us: u64,
+    /// Whether it was read from a part that waited to be put together, which was not done.
+    #[serde(skip)]
+    pub is_waiting: bool,
 }
 
 impl Header {
+    /// With these views.
+    pub fn showing(mut self, views: &[PathBuf]) -> Self {
+        for view in views {
+            match path_fields(view.as_os_str().as_bytes()) {
+                (_, Some(bytes)) => self.views_bytes.push(bytes),
+                (text, None) => self.views.push(text.into_owned()),
+            }
+        }
+        self
+    }
+
+    /// What was shown.
+    pub fn all_views(&self) -> impl Iterator<Item = PathBuf> {
+        let bytes = self.views_bytes.iter().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+        self.views.iter().map(PathBuf::from).chain(bytes)
+    }
+
     /// Whether every access was seen, on the nodes that are here.
     pub fn is_full(&self) -> bool {
         self.mode == "full" && self.observed
+    }
+
+    /// The mode as `--profile` has it.
+    pub fn mode_flag(&self) -> String {
+        self.top.map_or_else(|| self.mode.clone(), |n| format!("top={n}"))
     }
 
     /// Of a recording in this `mode` that is written now; what is known of the job is left to the caller.
@@ -80,10 +113,13 @@ impl Header {
             job: String::new(),
             command: Vec::new(),
             views: Vec::new(),
+            views_bytes: Vec::new(),
             n_nodes: 1,
             missing_nodes: Vec::new(),
+            unfinished_nodes: Vec::new(),
             tag: tag.to_owned(),
             unix_us,
+            is_waiting: false,
         }
     }
 }
@@ -135,11 +171,11 @@ impl PathLine<'_> {
         Ok(())
     }
 
-    /// The path for people: what is not UTF-8 is replaced.
+    /// The path as text: bytes that are not UTF-8 are escaped, so that two paths stay two.
     pub fn shown(&self) -> Cow<'_, str> {
         match &self.path_bytes {
             None => Cow::Borrowed(&self.path),
-            Some(bytes) => String::from_utf8_lossy(bytes),
+            Some(_) => Cow::Owned(as_text(self.path())),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{ask, ask_all, kept, names};
+use super::{ask, ask_all, kept, missed, names};
 use crate::cluster::launchers::Launch;
 use crate::enter::job::Job;
 use crate::holder::messages::Wish;
@@ -38,8 +38,7 @@ pub fn end(services: &[String]) -> Vec<String> {
     // Whoever answers first tells all nodes; here each is told besides, whatever the others could be told.
     let everywhere = Wish::Down { everywhere: true };
     if let Some(answer) = services.iter().find_map(|name| ask(name, &everywhere, PATIENCE).ok()) {
-        let missed = answer["missed_nodes"].as_array().into_iter().flatten();
-        troubles.extend(missed.map(|rank| format!("node {rank} could not be told")));
+        troubles.extend(missed(&answer));
     }
     troubles.extend(end_here(services));
     troubles

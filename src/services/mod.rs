@@ -26,6 +26,7 @@ use crate::enter::job::Job;
 use crate::enter::plan::kept_prefix;
 use crate::holder::channel::Channel;
 use crate::holder::messages::{FromHolder, ToHolder, Wish};
+use crate::text::some_of;
 
 /// Flag of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`, `include/linux/net.h`).
 const LISTENS: &str = "00010000";
@@ -67,6 +68,14 @@ pub fn by_cluster(job: Option<&str>) -> Vec<Vec<String>> {
         clusters.entry(key).or_default().push(name);
     }
     clusters.into_values().collect()
+}
+
+/// Which nodes a service could not tell what it was asked to tell all, in words; none if there are none.
+fn missed(answer: &Value) -> Option<String> {
+    let ranks = answer["missed_nodes"].as_array().into_iter().flatten();
+    let ranks: Vec<u32> = ranks.filter_map(|rank| rank.as_u64()?.try_into().ok()).collect();
+    let nodes = if ranks.len() == 1 { "node" } else { "nodes" };
+    (!ranks.is_empty()).then(|| format!("{nodes} {} could not be told", some_of(&ranks)))
 }
 
 /// Asks the service called `name`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ask, by_cluster};
+use super::{ask, by_cluster, missed};
 use crate::holder::messages::Wish;
 
 /// How long refreshing may take: 120 s. Nodes that do not answer take 40 s of it, storage that hangs the rest.
@@ -36,6 +36,5 @@ pub fn refresh(job: Option<&str>, paths: Vec<PathBuf>) -> Vec<String> {
 fn troubles_of(answer: &Value) -> Vec<String> {
     let list = |field: &str| answer[field].as_array().cloned().unwrap_or_default();
     let outside = list("outside").into_iter().map(|path| format!("{path} is in no view"));
-    let missed = list("missed_nodes").into_iter().map(|rank| format!("node {rank} could not be told"));
-    outside.chain(missed).collect()
+    outside.chain(missed(answer)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ask, by_cluster};
+use super::{ask, by_cluster, missed};
 use crate::holder::messages::Wish;
 
 /// How long it may take: 60 s. A node that does not do it takes 20 s of it.
@@ -32,7 +32,5 @@ pub fn snapshot(job: Option<&str>) -> (Vec<String>, Vec<String>) {
 }
 
 fn troubles_of(answer: &Value) -> Vec<String> {
-    let missed = answer["missed_nodes"].as_array().cloned().unwrap_or_default();
-    let missed = missed.iter().map(|rank| format!("node {rank} could not be told"));
-    answer["error"].as_str().map(str::to_owned).into_iter().chain(missed).collect()
+    answer["error"].as_str().map(str::to_owned).into_iter().chain(missed(answer)).collect()
 }

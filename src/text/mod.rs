@@ -10,5 +10,5 @@ pub mod names;
 pub mod numbers;
 
 pub use self::columns::{Side, aligned, wrapped};
-pub use self::names::plain;
-pub use self::numbers::{counted, grouped, part_of, share, size, time};
+pub use self::names::{as_text, plain};
+pub use self::numbers::{counted, grouped, part_of, share, size, some_of, time};

@@ -20,6 +20,16 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// Some of many numbers, at most 20: `3, 5, 8 and 2 more`.
+pub fn some_of(numbers: &[u32]) -> String {
+    const SHOWN: usize = 20;
+    let some: Vec<String> = numbers.iter().take(SHOWN).map(u32::to_string).collect();
+    match numbers.len().saturating_sub(SHOWN) {
+        0 => some.join(", "),
+        more => format!("{} and {} more", some.join(", "), grouped(more as u64)),
+    }
+}
+
 /// A number of bytes, `4.7 MB`: powers of 1000, as storage is sold and as `ls --si` has it.
 pub fn size(bytes: u64) -> String {
     scaled(bytes, &["B", "kB", "MB", "GB", "TB", "PB"])
@@ -56,6 +66,12 @@ fn scaled(number: u64, units: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_numbers_do_not_fill_a_page() {
+        assert_eq!(some_of(&[3, 1]), "3, 1");
+        assert!(some_of(&[7; 1022]).ends_with("7, 7 and 1,002 more"));
+    }
 
     #[test]
     fn numbers_are_as_people_read_them() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -24,8 +25,13 @@ fn chain() -> Vec<u32> {
     (0..HOSTS).map(|place| shape.at(Shard::new(0), place).get()).collect()
 }
 
-/// A task on each host, all inside and waiting. Each host has a directory of its own for its report.
+/// As [`start_on`] all hosts.
 fn start(hosts: &NamedHosts, flags: &[&str]) -> Vec<Option<Child>> {
+    start_on(hosts, 0..HOSTS, flags)
+}
+
+/// A task on each of these hosts, all inside and waiting. Each host has a directory of its own for its report.
+fn start_on(hosts: &NamedHosts, on: Range<u32>, flags: &[&str]) -> Vec<Option<Child>> {
     for host in 0..HOSTS {
         fs::write(hosts.scene.env.join(format!("of-{host}")), "own").unwrap();
     }
@@ -36,8 +42,8 @@ fn start(hosts: &NamedHosts, flags: &[&str]) -> Vec<Option<Child>> {
         let mut command = hosts.run(host, &flags, &["sh", "-c", SCRIPT, &host.to_string(), env]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let tasks = (0..HOSTS).map(|host| Some(begin(host))).collect();
-    eventually("all wait", || (0..HOSTS).all(|host| hosts.scene.home.join(format!("here-{host}")).exists()));
+    let tasks = on.clone().map(|host| Some(begin(host))).collect();
+    eventually("all wait", || on.clone().all(|host| hosts.scene.home.join(format!("here-{host}")).exists()));
     tasks
 }
 
@@ -57,6 +63,26 @@ fn end(hosts: &NamedHosts, tasks: Vec<Option<Child>>) {
         assert!(ended.status.success(), "{}", text(&ended.stderr));
     }
     hosts.scene.assert_nothing_left();
+}
+
+/// Takes away what a run has left, for the next.
+fn clear(hosts: &NamedHosts) {
+    for host in 0..HOSTS {
+        for name in ["gate", "here"] {
+            fs::remove_file(hosts.scene.home.join(format!("{name}-{host}"))).unwrap();
+        }
+        let _ = fs::remove_dir_all(report_of(hosts, host));
+    }
+}
+
+/// The gathered snapshot of this tag, or the newest recording of all.
+fn gathered(hosts: &NamedHosts, tag: Option<&str>) -> PathBuf {
+    let report = report_of(hosts, chain()[0]);
+    tag.map_or(report.clone(), |tag| report.join("snapshots").join(tag)).join("recording.jsonl")
+}
+
+fn header(file: &Path) -> Option<Value> {
+    serde_json::from_str(fs::read_to_string(file).ok()?.lines().next()?).ok()
 }
 
 /// What one recording tells: missing nodes; hosts of which there are paths; how often each node's own file was opened.
@@ -141,8 +167,7 @@ fn a_daemon_that_is_killed_on_the_way_or_at_the_root_loses_no_recording() {
             assert!(ended.status.success(), "{}", text(&ended.stderr));
             end(&hosts, tasks);
             assert_complete(&hosts, &[(0, 2), (1, 2), (2, 2)]);
-            (0..HOSTS).for_each(|host| drop(fs::remove_file(hosts.scene.home.join(format!("gate-{host}")))));
-            (0..HOSTS).for_each(|host| drop(fs::remove_file(hosts.scene.home.join(format!("here-{host}")))));
+            clear(&hosts);
         }
     }
 }
@@ -173,9 +198,127 @@ fn of_a_host_that_is_lost_altogether_its_last_snapshot_stays_or_it_is_named() {
                 (calls > 0).then_some((host, calls))
             };
             assert_eq!(told_common, common.into_iter().filter_map(of_lost).collect::<Vec<_>>());
-            fs::remove_dir_all(report_of(&hosts, chain()[0])).unwrap();
-            (0..HOSTS).for_each(|host| drop(fs::remove_file(hosts.scene.home.join(format!("gate-{host}")))));
-            (0..HOSTS).for_each(|host| drop(fs::remove_file(hosts.scene.home.join(format!("here-{host}")))));
+            clear(&hosts);
+        }
+    }
+}
+
+/// How often it is written while the job runs; whoever waits for one waits for the file.
+const OFTEN: &[&str] = &["--snapshot-every", "100ms"];
+
+#[test]
+fn snapshots_of_hosts_are_gathered_now_and_then_and_before_nodes_forget() {
+    for hosts in named_hosts(HOSTS) {
+        let tasks = start(&hosts, OFTEN);
+        let complete = (json!([]), BTreeSet::from([0, 1, 2]), vec![(0, 1), (1, 1), (2, 1)]);
+        let runtime = gathered(&hosts, Some("runtime-snapshot"));
+        eventually("a snapshot of all", || runtime.exists() && told(&runtime) == complete);
+        let said = output(hosts.on(chain()[1]).args(["refresh", "--job", &hosts.job]));
+        assert!(said.status.success(), "{}", text(&said.stderr));
+        let reset = gathered(&hosts, Some("pre-reset"));
+        assert_eq!(told(&reset), complete);
+        for (file, tag) in [(&runtime, "runtime-snapshot"), (&reset, "pre-reset")] {
+            assert_eq!(header(file).unwrap()["tag"], tag);
+        }
+        end(&hosts, tasks);
+        assert_complete(&hosts, &[(0, 2), (1, 2), (2, 2)]);
+        let tags: BTreeSet<_> = fs::read_dir(report_of(&hosts, chain()[0]).join("snapshots"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(tags, ["pre-reset", "runtime-snapshot"].map(str::to_owned).into());
+    }
+}
+
+#[test]
+fn a_host_that_never_comes_keeps_no_snapshot_from_being_gathered() {
+    let last = HOSTS - 1;
+    for hosts in named_hosts(HOSTS) {
+        let tasks = start_on(&hosts, 0..last, OFTEN);
+        let some_report = || {
+            let mut files = (0..last)
+                .map(|host| report_of(&hosts, host).join("snapshots/runtime-snapshot/recording.jsonl"));
+            files.find(|file| file.exists())
+        };
+        let without = (json!([last]), BTreeSet::from([0, 1]), vec![(0, 1), (1, 1)]);
+        eventually("a snapshot without it", || some_report().is_some_and(|file| told(&file) == without));
+        end(&hosts, tasks);
+    }
+}
+
+#[test]
+fn what_a_lost_root_had_gathered_is_read_and_told_to_be_unfinished() {
+    for hosts in named_hosts(HOSTS) {
+        let mut tasks = start(&hosts, &[]);
+        let (root, first) = (chain()[0], chain()[2]);
+        open_gate(&hosts, first);
+        assert!(finish(tasks[first as usize].take().unwrap()).status.success());
+        kill_service(&hosts, root, &["daemon-process", "holder-process"]);
+        assert_eq!(finish(tasks[root as usize].take().unwrap()).status.code(), Some(125), "its view is lost");
+        let report = report_of(&hosts, root);
+        let report = report.to_str().unwrap();
+        assert!(!Path::new(report).join("recording.jsonl").exists(), "it was not put together");
+        let env = hosts.scene.env.to_str().unwrap();
+        for words in [
+            &["profile", "report", report][..],
+            &["profile", "aggregate", report],
+            &["profile", "diff", report, report],
+            &["profile", "copper", report, "copper"],
+            &["env", "classify", report],
+            &["env", "coverage", report, "--root", env],
+        ] {
+            let said = output(&mut hosts.scene.spinney(words));
+            assert_eq!(said.status.code(), Some(0), "{words:?}: {}", text(&said.stderr));
+            let (stdout, stderr) = (text(&said.stdout), text(&said.stderr));
+            let told = format!("{stdout}{stderr}").replace('\n', " ");
+            assert!(told.contains("the gathering was not finished"), "{words:?}: {told}");
+            assert!(stderr.lines().count() <= 1, "{words:?}: {stderr}");
+        }
+        let said = text(&output(&mut hosts.scene.spinney(&["profile", "aggregate", report])).stdout);
+        assert!(said.contains(&format!("{env}/of-{first},open,found")), "{said}");
+        let said = output(&mut hosts.scene.spinney(&["env", "slim", report, "--to", "slim", "--root", env]));
+        assert_eq!(said.status.code(), Some(1));
+        assert!(text(&said.stderr).contains("nothing was heard of 2 nodes"), "{}", text(&said.stderr));
+        end(&hosts, tasks);
+    }
+}
+
+#[test]
+fn a_host_that_dies_between_snapshots_loses_only_what_came_after_its_last() {
+    for hosts in named_hosts(HOSTS) {
+        // The host that is lost, and one of which only the daemon is: far from the root, and on the way to it.
+        for (lost, daemon) in [(chain()[2], Some(chain()[1])), (chain()[1], None)] {
+            let mut tasks = start(&hosts, OFTEN);
+            let runtime = gathered(&hosts, Some("runtime-snapshot"));
+            let complete = (json!([]), BTreeSet::from([0, 1, 2]), vec![(0, 1), (1, 1), (2, 1)]);
+            eventually("a snapshot of all", || runtime.exists() && told(&runtime) == complete);
+            daemon.into_iter().for_each(|host| kill_service(&hosts, host, &["daemon-process"]));
+            kill_service(&hosts, lost, &["daemon-process", "holder-process"]);
+            let code = finish(tasks[lost as usize].take().unwrap()).status.code();
+            assert_eq!(code, Some(125), "its view is lost");
+            let left = tasks.iter().position(Option::is_some).unwrap() as u32;
+            let said = snapshot(&hosts, left);
+            assert_eq!(said.status.code(), Some(1));
+            let named = format!("node {lost} ");
+            assert!(text(&said.stderr).lines().count() == 1, "{}", text(&said.stderr));
+            assert!(text(&said.stderr).contains(&named), "{}", text(&said.stderr));
+            let others: BTreeSet<u64> = (0..3).filter(|host| *host != u64::from(lost)).collect();
+            let theirs: Vec<_> = others.iter().map(|host| (*host, 1)).collect();
+            let demanded = gathered(&hosts, Some("on-demand"));
+            assert_eq!(told(&demanded), (json!([lost]), others, theirs), "{named}");
+            let before = header(&runtime).unwrap()["unix_us"].as_u64();
+            eventually("later snapshots", || header(&runtime).unwrap()["unix_us"].as_u64() > before);
+            assert_eq!(told(&runtime), complete, "what is known of the lost one stays");
+            end(&hosts, tasks);
+            let calls = (0..3).map(|host| (host, if host == u64::from(lost) { 1 } else { 2 })).collect();
+            let whole = gathered(&hosts, None);
+            assert_eq!(told(&whole), (json!([]), BTreeSet::from([0, 1, 2]), calls));
+            assert_eq!(header(&whole).unwrap()["unfinished_nodes"], json!([lost]));
+            let report = report_of(&hosts, chain()[0]);
+            let report = output(hosts.scene.spinney(&["profile", "report"]).arg(report));
+            let warned = format!("**Of 1 node only a snapshot is here, not the end**: {lost}");
+            assert!(text(&report.stdout).contains(&warned), "{}", text(&report.stdout));
+            clear(&hosts);
         }
     }
 }

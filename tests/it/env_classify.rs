@@ -69,7 +69,8 @@ fn what_cannot_be_read_is_one_line_each_and_the_rest_counts() {
     assert!(said.contains("spinney: ./recording-cut.jsonl:1: is not a recording"), "{said}");
     assert!(text(&output.stdout).contains("native:torch,1,8,"));
     let output = scene.env(&["classify", "recording-cut.jsonl"]);
-    assert!(output.stdout.is_empty() && text(&output.stderr).contains("no recording could be read"));
+    let said = "spinney: recording-cut.jsonl:1: is not a recording of Spinney\n".to_owned();
+    assert_eq!((output.status.code(), output.stdout, text(&output.stderr)), (Some(1), Vec::new(), said));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Recordings of runs: what stands in them, and that it outlives who wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -119,6 +121,46 @@ fn all_nodes_of_a_machine_are_in_one_recording_and_each_in_a_snapshot() {
 }
 
 #[test]
+fn a_view_whose_name_is_not_utf8_arrives_as_it_is() {
+    for scene in scenes() {
+        let view = scene.home.join(OsStr::from_bytes(b"env \xff, \"it\"\nself"));
+        fs::create_dir(&view).unwrap();
+        fs::write(view.join("used"), "x").unwrap();
+        fs::write(view.join("unused"), "y").unwrap();
+        let mut run = scene.spinney(&["run", "-q", "--require", "--report", "report", "--profile", "full"]);
+        run.arg("--view").arg(&view).args(["--", "cat"]).arg(view.join("used"));
+        let ran = output(&mut run);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        let lines = lines(&scene.home.join("report/recording.jsonl"));
+        assert_eq!(
+            (&lines[0]["views"], &lines[0]["views_bytes"]),
+            (&json!([]), &json!([view.as_os_str().as_bytes()]))
+        );
+        let said = |words: &[&str]| {
+            let said = output(&mut scene.spinney(words));
+            assert!(said.status.success(), "{words:?}: {}", text(&said.stderr));
+            text(&said.stdout)
+        };
+        let (home, one_line) = (scene.home.display(), "env \\xff, \"it\"\\nself");
+        let report = said(&["profile", "report", "report"]);
+        assert!(report.contains(&format!("views: {home}/{one_line}\n")), "{report}");
+        let report: Value =
+            serde_json::from_str(&said(&["profile", "report", "report", "--format", "json"])).unwrap();
+        let of_view =
+            |row: &&Value| row["directory"] == format!("{home}/{one_line}") && row["of_its"] == "files";
+        let coverage = report["sections"]["coverage"].as_array().unwrap().iter().find(of_view);
+        let coverage = coverage.unwrap_or_else(|| panic!("{report:#}"));
+        assert_eq!((&coverage["used"], &coverage["available"]), (&json!(1), &json!(2)));
+        let hot = report["sections"]["hot_data"].as_array().unwrap();
+        assert_eq!(hot[0]["path"], format!("{home}/env \\xff, \"it\"\nself/used"));
+        let rows = said(&["profile", "aggregate", "report"]);
+        let field = format!("\"{home}/env \\xff, \"\"it\"\"\nself/used\",open,found");
+        assert!(rows.contains(&field), "{rows}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
 fn without_a_directory_nothing_can_be_recorded() {
     for scene in scenes() {
         let refused = output(&mut scene.run(&["--profile", "full"], &["true"]));
@@ -126,7 +168,64 @@ fn without_a_directory_nothing_can_be_recorded() {
         assert!(text(&refused.stderr).contains("--profile needs --report DIR"), "{}", text(&refused.stderr));
         let none = output(&mut scene.spinney(&["profile", "report", "."]));
         assert_eq!(none.status.code(), Some(1));
-        assert_eq!(text(&none.stderr).lines().count(), 1, "{}", text(&none.stderr));
+        let said = "spinney: .: has no recording; `spinney run --report DIR --profile full` writes one\n";
+        assert_eq!(text(&none.stderr), said);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
+    let scene = scenes().swap_remove(0);
+    assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
+    for words in [
+        &["profile", "report", "report"][..],
+        &["profile", "aggregate", "report"],
+        &["profile", "diff", "report", "report"],
+        &["env", "classify", "report"],
+        &["env", "coverage", "report", "--json"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = scene.spinney(words);
+        let unread = finish(command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap());
+        assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(0), String::new()), "{words:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = scene.spinney(words);
+        let unwritten = finish(command.stdout(full).stderr(Stdio::piped()).spawn().unwrap());
+        let said = text(&unwritten.stderr);
+        assert_eq!(unwritten.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("No space left") && said.lines().count() == 1, "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn what_is_no_whole_recording_is_refused_in_one_line_and_nothing_is_written() {
+    let scene = scenes().swap_remove(0);
+    assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
+    let whole = fs::read_to_string(scene.home.join("report/recording.jsonl")).unwrap();
+    let lines = |n: usize| whole.lines().take(n).map(|line| format!("{line}\n")).collect::<String>();
+    fs::create_dir(scene.home.join("bad")).unwrap();
+    for (text_of_it, want) in [
+        (whole[..whole.len() - 9].to_owned(), "is cut short within this line"),
+        (lines(3), "is cut short: it has no last line"),
+        ("path,calls\n/a,3\n".to_owned(), "is not a recording of Spinney"),
+        (whole.replacen("\"schema\":1", "\"schema\":9", 1), "use the program that wrote it"),
+    ] {
+        fs::write(scene.home.join("bad/recording.jsonl"), text_of_it).unwrap();
+        for words in [
+            &["profile", "report", "bad"][..],
+            &["profile", "report", "bad", "--to", "out"],
+            &["profile", "aggregate", "report", "bad"],
+            &["profile", "diff", "report", "bad"],
+            &["profile", "copper", "bad", "out"],
+        ] {
+            let said = output(&mut scene.spinney(words));
+            let (stdout, stderr) = (text(&said.stdout), text(&said.stderr));
+            assert_eq!((said.status.code(), stdout.as_str()), (Some(1), ""), "{words:?}: {stderr}");
+            assert!(stderr.starts_with("spinney: bad/recording.jsonl"), "{words:?}: {stderr}");
+            assert!(stderr.lines().count() == 1 && stderr.matches(want).count() == 1, "{words:?}: {stderr}");
+            assert!(!scene.home.join("out").exists(), "{words:?}");
+        }
     }
 }
 

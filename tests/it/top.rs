@@ -4,10 +4,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::scene::{Lines, Scene, eventually, finish, kill, output, pid_of, scenes, text};
+use spinney::services::top;
+
+use crate::actor;
+use crate::scene::{Lines, Scene, eventually, finish, kill, ordinary, output, pid_of, scenes, text};
 use crate::terminal::{Terminal, pseudo_terminal, start_on};
 
 /// Reads the file that is shown, says so, and waits for a file `gate`.
@@ -49,9 +52,12 @@ struct Watched {
 
 impl Watched {
     fn start(scene: &Scene, words: &[&str], columns: u16) -> Self {
+        Watched::of(scene.spinney(words), columns)
+    }
+
+    fn of(mut command: Command, columns: u16) -> Self {
         let (ours, theirs) = pseudo_terminal();
         set_size(&ours, columns);
-        let mut command = scene.spinney(words);
         command.env("TERM", "xterm");
         let (process, screen) = start_on(&mut command, &ours, &theirs);
         Watched { keyboard: ours, _theirs: theirs, screen, process }
@@ -178,6 +184,54 @@ fn the_terminal_is_given_back_whatever_ends_it() {
             assert_eq!((status.signal(), status.success()), (*signal, signal.is_none()));
         }
         job.end(&scene);
+    }
+}
+
+/// The first argument that makes this binary one that panics while it has the terminal; the second says where.
+const ROLE: &str = "panics-on-the-screen";
+
+/// Before `main`, as for an actor: nothing of the test harness has run.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn panic_on_the_screen() {
+        let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+        match words.get(1..).unwrap_or_default() {
+            [role, place] if role == ROLE => {
+                let panicking = |mut terminal: ratatui::DefaultTerminal| {
+                    terminal.draw(|frame| frame.render_widget("shown", frame.area())).unwrap();
+                    if place == "beside" {
+                        let _ = std::thread::spawn(|| panic!("a thread is lost")).join();
+                        loop {
+                            std::thread::park();
+                        }
+                    }
+                    terminal.draw(|_| panic!("drawing is lost")).map(drop).unwrap();
+                };
+                top::on_screen(panicking).unwrap();
+            }
+            _ => {}
+        }
+    }
+    panic_on_the_screen
+};
+
+#[test]
+fn the_terminal_is_given_back_after_a_panic_of_any_thread() {
+    let scene = ordinary();
+    for (place, words) in [("drawing", "drawing is lost"), ("beside", "a thread is lost")] {
+        let (probe, _theirs) = pseudo_terminal();
+        let before = modes(&probe);
+        let mut command = scene.native(actor::program(&scene)[0].as_str());
+        command.args([ROLE, place]);
+        let watched = Watched::of(command, 80);
+        watched.expect("shown");
+        watched.expect(words);
+        let screen = watched.screen.clone();
+        assert_eq!(watched.ends(before).code(), Some(101));
+        let screen = screen.lock().unwrap();
+        let (left, told) = (screen.find("\x1b[?1049l").unwrap(), screen.find(words).unwrap());
+        assert!(left < told, "it is told on the screen that stays");
     }
 }
 

@@ -7,7 +7,6 @@ mod classify;
 mod coverage;
 mod slim;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,7 +90,6 @@ fn read(recordings: &[PathBuf]) -> Result<Recorded, ExitCode> {
     let recorded = Recorded::read(recordings);
     recorded.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if recorded.headers.is_empty() && !recordings.is_empty() {
-        eprintln!("spinney: error: no recording could be read");
         return Err(ExitCode::FAILURE);
     }
     Ok(recorded)
@@ -112,12 +110,7 @@ fn ended(recorded: &Recorded) -> ExitCode {
     if recorded.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints lines; a reader that went away, such as `head`, is no error.
+/// Prints lines.
 fn put(lines: &[String]) {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
-    }
+    super::put(&lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>());
 }

@@ -54,10 +54,33 @@ pub struct Classes {
     notes: Vec<String>,
 }
 
+/// What the paths belong to, packages and classes without a package, by the time that was waited for them.
+///
+/// A path that was never there belongs to what it would belong to if it were.
+pub fn owners(recorded: &Recorded) -> Vec<Class> {
+    let (rules, places) = (Rules::built_in(), places(recorded));
+    let found = Usage { found: 1, ..Usage::default() };
+    let mut owners = totals(recorded, |path, _| owner(&rules.class(path, &found, &places)));
+    owners.sort_by_key(|class| std::cmp::Reverse(class.usage.nanoseconds));
+    owners
+}
+
+/// The owner of what has this class.
+fn owner(class: &str) -> String {
+    let (kind, name) = class.split_once(':').unwrap_or((class, ""));
+    match kind {
+        "package" | "native" => format!("Python: {name}"),
+        "python_stdlib" => "Python: standard library".to_owned(),
+        "r_package" | "r_native" => format!("R: {name}"),
+        "julia_package" | "julia_compiled" => format!("Julia: {name}"),
+        "environment_prefix" | "unclassified" => "no package".to_owned(),
+        _ => class.to_owned(),
+    }
+}
+
 /// Classifies every path of `recorded`.
 pub fn classify(recorded: &Recorded, rules: &Rules) -> Classes {
-    let found = recorded.paths.iter().filter(|(_, usage)| usage.found > 0).map(|(path, _)| path.as_path());
-    let places = Places::of(found);
+    let places = places(recorded);
     let ours = totals(recorded, |path, usage| rules.class(path, usage, &places));
     let of_copper = totals(recorded, |path, usage| copper_class(path, usage).to_owned());
     let total = totals(recorded, |_, _| "total".to_owned()).pop();
@@ -114,6 +137,10 @@ impl Classes {
         };
         [head].into_iter().chain(self.classes.iter().map(row)).collect()
     }
+}
+
+fn places(recorded: &Recorded) -> Places {
+    Places::of(recorded.paths.iter().filter(|(_, usage)| usage.found > 0).map(|(path, _)| path.as_path()))
 }
 
 fn class_json(class: &Class) -> Value {

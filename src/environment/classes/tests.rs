@@ -162,6 +162,44 @@ fn totals_of_classes_are_the_totals_of_paths() {
 }
 
 #[test]
+fn packages_have_what_was_there_and_what_was_looked_for_in_vain() {
+    let packages = "/opt/env/lib/python3.11/site-packages";
+    let cases = [
+        // path beneath the directory of packages or absolute, found, owner
+        ("torch/__init__.py", true, "Python: torch"),
+        ("torch/lib/libtorch_cpu.so", true, "Python: torch"),
+        ("torch/lib/libcuda.so.1", false, "Python: torch"),
+        ("torch/gone.py", false, "Python: torch"),
+        ("numpy.libs/libopenblas.so", true, "Python: numpy"),
+        ("numpy-2.1.dist-info/METADATA", true, "dist_info_scan"),
+        ("__pycache__/six.cpython-311.pyc", true, "Python: six"),
+        ("/lus/target/rich/console.py", true, "Python: rich"), // pip install --target
+        ("/opt/env/lib/python3.11/os.py", true, "Python: standard library"),
+        ("/opt/env/lib/python3.11/torch.py", false, "Python: standard library"),
+        ("/opt/env/lib/R/library/dplyr/libs/dplyr.so", true, "R: dplyr"),
+        ("/opt/env/lib/R/library/dplyr/nothing", false, "R: dplyr"),
+        ("/lus/u/.julia/packages/JSON/x1/src/JSON.jl", true, "Julia: JSON"),
+        ("/opt/env/lib/libz.so.1", true, "shared_library"),
+        ("/opt/env/bin/tool", true, "environment_bin"),
+        ("/opt/env/nothing", false, "no package"),
+    ];
+    let found = Usage { found: 1, ..Usage::default() };
+    let context = CONTEXT.iter().map(|path| (PathBuf::from(path), found));
+    let asked = cases.iter().map(|(path, found, _)| (Path::new(packages).join(path), usage(*found, 1)));
+    let recorded = Recorded { paths: context.chain(asked).collect(), ..Recorded::default() };
+    let of = |owner: Class| (owner.name, (owner.usage.calls, owner.usage.absent));
+    let owners: BTreeMap<String, (u64, u64)> = owners(&recorded).into_iter().map(of).collect();
+    let mut want: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (_, found, owner) in cases {
+        let (calls, absent) = want.entry(owner.to_owned()).or_default();
+        (*calls, *absent) = (*calls + 1, *absent + u64::from(!found));
+    }
+    for (owner, calls) in &want {
+        assert_eq!(owners.get(owner), Some(calls), "{owner}: {owners:#?}");
+    }
+}
+
+#[test]
 fn a_users_rules_come_first() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("rules.toml");

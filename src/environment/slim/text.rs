@@ -6,8 +6,12 @@ use crate::text::{Side, aligned, counted, grouped, part_of, plain, size, wrapped
 
 pub(super) fn lines(slim: &Slim) -> Vec<String> {
     let roots = slim.roots.iter().map(plain).collect::<Vec<_>>().join(", ");
-    let mut lines =
-        vec![format!("copied to {}: what {} used of {roots}", plain(&slim.to), slim.source), String::new()];
+    let mut lines = vec![
+        format!("copied to {}", plain(&slim.to)),
+        format!("what was used of {roots}"),
+        format!("as told by {}", slim.source),
+        String::new(),
+    ];
     lines.extend(table(slim));
     lines.push(String::new());
     if slim.copied.shared_bytes > 0 {

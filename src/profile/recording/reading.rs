@@ -8,14 +8,14 @@
 //! Not here: the layout (`recording`), adding up (`totals`, `environment::recorded`).
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Header, KIND, Line, MODES, OtherLine, PART, SCHEMA, WHOLE};
-use crate::text::plain;
+use super::{Header, KIND, Line, MODES, OtherLine, PART, SCHEMA, WHOLE, parts};
+use crate::text::{counted, plain};
 
 /// Longest line that is read: 1 MiB.
 ///
@@ -30,8 +30,7 @@ pub struct Trouble {
     pub file: PathBuf,
     /// The line, from 1; none if there is none to blame.
     pub line: Option<u64>,
-    /// What is wrong.
-    #[source]
+    /// What is wrong; told with the place.
     pub fault: Fault,
 }
 
@@ -40,7 +39,10 @@ pub struct Trouble {
 pub enum Fault {
     /// The machine says so.
     #[error("{0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
+    /// It lies where parts wait, and is none.
+    #[error("is not a part of a recording, or not a whole one")]
+    Packed,
     /// It has gone since its directory was listed.
     #[error("has gone since the directory was listed, so a run is writing there; read it again")]
     Gone,
@@ -96,6 +98,8 @@ impl Fault {
 
 /// The recordings in `place`, a directory, or the one file that it is.
 ///
+/// Parts that waited for a node at the top that was lost are among them, if nothing newer was put together of them.
+///
 /// A file of one node is left out if the recording of the whole run stands beside it and has that node: it is about to be
 /// taken away.
 ///
@@ -116,11 +120,24 @@ pub fn files(place: &Path) -> Result<Vec<PathBuf>, Trouble> {
         }
     }
     files.sort();
-    if let Some(whole) = header_of(&place.join(WHOLE)) {
-        files.retain(|file| !is_part_of(file, &whole));
+    let whole = header_of(&place.join(WHOLE));
+    if let Some(whole) = &whole {
+        files.retain(|file| !is_part_of(file, whole));
     }
+    parts::add_waiting(place, whole.as_ref(), &mut files);
     if files.is_empty() { Err(trouble(Fault::None)) } else { Ok(files) }
 }
+
+/// One line about the recordings in `place`, if they were not put together.
+pub fn unfinished(place: &Path) -> Option<String> {
+    let waiting = files(place).ok()?.iter().filter(|file| parts::told_by(file).is_some()).count();
+    let nodes = counted(waiting as u64, "node");
+    (waiting > 0).then(|| format!("{}: {UNFINISHED}; read is what had come of {nodes}", plain(place)))
+}
+
+/// What is said of it.
+pub const UNFINISHED: &str =
+    "the gathering was not finished: the node at the top was lost, or the job still runs";
 
 /// Whether `file` is that of one node and `whole` was put together with it.
 fn is_part_of(file: &Path, whole: &Header) -> bool {
@@ -172,6 +189,7 @@ pub fn scan(
         Err(Fault::Half | Fault::TooLong) => return Err(trouble(Some(1), Fault::Foreign)),
         Err(fault) => return Err(trouble(Some(1), fault)),
     };
+    let header = as_it_waited(file, header);
     let mut has_end = false;
     loop {
         let fault = match lines.next() {
@@ -206,9 +224,16 @@ pub fn scan(
     Ok(header)
 }
 
+/// The header of a part says so.
+fn as_it_waited(file: &Path, header: Header) -> Header {
+    let Some((node, is_last)) = parts::told_by(file) else { return header };
+    let unfinished_nodes = if is_last { Vec::new() } else { vec![node] };
+    Header { is_waiting: true, unfinished_nodes, ..header }
+}
+
 /// The lines of a file that are not blank, without their ends.
 struct Lines {
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead>,
     line: Vec<u8>,
     /// Of the line that was read last, from 1.
     number: u64,
@@ -219,12 +244,22 @@ struct Lines {
 impl Lines {
     fn open(file: &Path) -> Result<Self, Fault> {
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();
-        let reader = match File::open(file) {
-            Ok(file) => BufReader::with_capacity(1 << 18, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && name.starts_with(PART.as_bytes()) => {
+        let is_waiting = parts::told_by(file).is_some();
+        let opened = match File::open(file) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && (is_waiting || name.starts_with(PART.as_bytes())) =>
+            {
                 return Err(Fault::Gone);
             }
-            Err(error) => return Err(Fault::Io(error)),
+            opened => opened.map_err(Fault::Io)?,
+        };
+        let reader: Box<dyn BufRead> = if is_waiting {
+            let mut packed = Vec::new();
+            BufReader::new(opened).read_to_end(&mut packed).map_err(Fault::Io)?;
+            Box::new(Cursor::new(parts::unpack(&packed).ok_or(Fault::Packed)?))
+        } else {
+            Box::new(BufReader::with_capacity(1 << 18, opened))
         };
         Ok(Lines { reader, line: Vec::new(), number: 0, read: 0 })
     }

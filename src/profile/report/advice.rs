@@ -15,43 +15,6 @@ const DIRECTORIES_SHOWN: usize = 10;
 /// Absences in one directory that are worth a word: 20.
 const ABSENCES_MIN: u64 = 20;
 
-/// What a path belongs to: a package, or a part of the environment.
-pub(super) fn belongs_to(path: &str) -> String {
-    for marker in ["/site-packages/", "/dist-packages/"] {
-        if let Some((_, rest)) = path.split_once(marker) {
-            let first = rest.split('/').next().unwrap_or(rest);
-            // `numpy-2.1.dist-info` and `numpy.libs` belong to numpy.
-            let name = first.split(['-', '.']).next().unwrap_or(first);
-            let name = if name.is_empty() || name == "__pycache__" { "modules" } else { name };
-            return format!("Python: {name}");
-        }
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let is_python = |part: &&&str| part.starts_with("python3") || part.starts_with("python2");
-    if parts.iter().find(is_python).is_some_and(|_| path.contains("/lib")) {
-        return "Python: standard library".to_owned();
-    }
-    if let Some(place) = parts.iter().position(|part| *part == "R")
-        && parts.get(place + 1) == Some(&"library")
-    {
-        return parts.get(place + 2).map_or_else(|| "R".to_owned(), |package| format!("R: {package}"));
-    }
-    let last = parts.last().copied().unwrap_or_default();
-    if is_shared_library(last) {
-        return "shared libraries".to_owned();
-    }
-    match parts.iter().rev().find(|part| ["bin", "lib", "lib64", "share", "etc", "include"].contains(part)) {
-        Some(&"bin") => "programs".to_owned(),
-        Some(part) => format!("{part}/"),
-        None => "elsewhere".to_owned(),
-    }
-}
-
-/// `x.so`, or `x.so.1.2`; not `x.source`.
-fn is_shared_library(name: &str) -> bool {
-    name.ends_with(".so") || name.contains(".so.")
-}
-
 /// The section.
 pub(super) fn section(totals: &Totals) -> Section {
     let about = "Each row is a cost that the environment can be freed of.";
@@ -117,28 +80,4 @@ fn add_hwcaps(totals: &Totals, section: &mut Section) {
 
 fn row(what: String, (calls, nanoseconds): (u64, u64), remedy: &str) -> Vec<Cell> {
     vec![Cell::Text(what), Cell::Count(calls), Cell::Time(nanoseconds), Cell::Text(remedy.to_owned())]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_belong_to_packages() {
-        let cases = [
-            ("/e/lib/python3.11/site-packages/torch/lib/libtorch.so", "Python: torch"),
-            ("/e/lib/python3.11/site-packages/numpy-2.1.dist-info/METADATA", "Python: numpy"),
-            ("/e/lib/python3.11/site-packages/numpy.libs/libx.so", "Python: numpy"),
-            ("/e/lib/python3.11/site-packages/__pycache__/six.pyc", "Python: modules"),
-            ("/e/lib/python3.11/os.py", "Python: standard library"),
-            ("/e/lib/R/library/dplyr/R/dplyr.rdb", "R: dplyr"),
-            ("/e/lib/libz.so.1", "shared libraries"),
-            ("/e/share/x.source", "share/"), // `.so` is not its suffix
-            ("/e/bin/tool", "programs"),
-            ("/e", "elsewhere"),
-        ];
-        for (path, package) in cases {
-            assert_eq!(belongs_to(path), package, "{path}");
-        }
-    }
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use super::charts::Chart;
 use super::{Cell, Report, advice, course};
 use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
+use crate::profile::recording::UNFINISHED;
 use crate::profile::totals::{Sum, Totals, What, quantile};
+use crate::text::{counted, plain, some_of};
 
 /// Rows of a table of paths: 30.
 const PATHS_SHOWN: usize = 30;
@@ -59,7 +61,6 @@ pub fn report(totals: &Totals) -> Report {
         vec![summary(totals), operations(totals), sources(totals), latencies(totals), course(totals)];
     if !totals.paths.is_empty() {
         sections.extend(paths(totals));
-        sections.push(packages(totals));
     }
     sections.extend([nodes(totals), commands(totals), tasks(totals)]);
     sections.push(advice::section(totals));
@@ -78,17 +79,32 @@ fn title(totals: &Totals) -> String {
 fn remarks(totals: &Totals) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(header) = totals.headers.first() {
-        remarks.push(format!("Job {}; views: {}", header.job, header.views.join(", ")));
-        remarks.push(format!("Recorded with `--profile {}`, written for `{}`", mode(header), header.tag));
+        let views: Vec<String> = header.all_views().map(plain).collect();
+        remarks.push(format!("Job {}; views: {}", header.job, views.join(", ")));
+        remarks.push(format!(
+            "Recorded with `--profile {}`, written for `{}`",
+            header.mode_flag(),
+            header.tag
+        ));
     }
     let missing = totals.missing_nodes();
     match missing.len() {
         0 => remarks.push(format!("Nodes: {}, none is missing", totals.nodes.len())),
         n => {
-            let some: Vec<String> = missing.iter().take(20).map(|(_, node)| node.to_string()).collect();
-            let more = if n > 20 { " and more" } else { "" };
-            remarks.push(format!("**{n} nodes are missing**: {}{more}", some.join(", ")));
+            let missing: Vec<u32> = missing.into_iter().map(|(_, node)| node).collect();
+            let are = if n == 1 { "node is" } else { "nodes are" };
+            remarks.push(format!("**{n} {are} missing**: {}", some_of(&missing)));
         }
+    }
+    if totals.headers.iter().any(|header| header.is_waiting) {
+        remarks.push(format!("**Not all is here**: {UNFINISHED}"));
+    }
+    let unfinished: Vec<u32> =
+        totals.headers.iter().flat_map(|header| &header.unfinished_nodes).copied().collect();
+    if !unfinished.is_empty() {
+        let nodes = counted(unfinished.len() as u64, "node");
+        remarks
+            .push(format!("**Of {nodes} only a snapshot is here, not the end**: {}", some_of(&unfinished)));
     }
     if totals.headers.iter().all(|header| header.observed) {
         remarks.push(
@@ -106,10 +122,6 @@ fn remarks(totals: &Totals) -> Vec<String> {
         remarks.push(format!("**{lost} answers are not told by path**: the table of paths was full"));
     }
     remarks
-}
-
-fn mode(header: &crate::profile::recording::Header) -> String {
-    header.top.map_or_else(|| header.mode.clone(), |n| format!("top={n}"))
 }
 
 fn summary(totals: &Totals) -> Section {
@@ -321,32 +333,6 @@ pub fn every_path(totals: &Totals) -> Section {
             ]);
             section.rows.push(row);
         }
-    }
-    section
-}
-
-fn packages(totals: &Totals) -> Section {
-    let about = "What was asked, by what it belongs to: a package of Python or R, its standard library, libraries, programs.";
-    let columns = ["belongs to", "paths", "calls", "absent", "bytes", "waited"];
-    let mut section = Section::table("packages", "By package", about, &columns);
-    let mut all: BTreeMap<String, (u64, Sum, u64)> = BTreeMap::new();
-    for (path, of_path) in &totals.paths {
-        let (paths, sum, absent) = all.entry(advice::belongs_to(path)).or_default();
-        *paths += 1;
-        *sum += of_path.sum(|_| true);
-        *absent += of_path.sum(|(_, outcome, _)| outcome == Outcome::Absent).calls;
-    }
-    let mut all: Vec<_> = all.into_iter().collect();
-    all.sort_by_key(|(_, (_, sum, _))| std::cmp::Reverse(sum.nanoseconds));
-    for (package, (paths, sum, absent)) in all.into_iter().take(ROWS_SHOWN) {
-        section.rows.push(vec![
-            Cell::Text(package),
-            Cell::Count(paths),
-            Cell::Count(sum.calls),
-            Cell::Count(absent),
-            Cell::Bytes(sum.bytes),
-            Cell::Time(sum.nanoseconds),
-        ]);
     }
     section
 }

@@ -12,7 +12,7 @@ mod screen;
 use std::time::Duration;
 
 use self::board::{Board, Look};
-pub use self::screen::live;
+pub use self::screen::{live, on_screen};
 use super::{ask_all, names};
 use crate::holder::messages::Wish;
 

@@ -60,15 +60,23 @@ struct Shown<'a> {
 pub fn live(job: Option<&str>, interval: Duration) -> io::Result<()> {
     // Before any other thread, so that all have them blocked.
     let signals = Signals::block()?;
-    let terminal = ratatui::try_init()?;
-    end_with_panics();
-    let ended =
-        attend(terminal, signals, Shown { board: Board::default(), looked: false, job, interval, first: 0 });
-    ratatui::restore();
-    if let Some(signal) = ended? {
+    let shown = Shown { board: Board::default(), looked: false, job, interval, first: 0 };
+    if let Some(signal) = on_screen(|terminal| attend(terminal, signals, shown))?? {
         signals::suffer(signal);
     }
     Ok(())
+}
+
+/// Does `work` with the terminal, which is as it was before once that is done, or a thread panics.
+///
+/// # Errors
+/// The terminal cannot be had.
+pub fn on_screen<T>(work: impl FnOnce(DefaultTerminal) -> T) -> io::Result<T> {
+    let terminal = ratatui::try_init()?;
+    end_with_panics();
+    let done = work(terminal);
+    ratatui::restore();
+    Ok(done)
 }
 
 /// Has a panic of any thread end the process, once the terminal is as it was: nobody would see it go on with a thread less.
