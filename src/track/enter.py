@@ -25,6 +25,25 @@ def _spinney_enter():
     except Exception:
         pass
     sys.modules.pop("sitecustomize", None)
+    try:
+        _spinney_keep(sys, os, directory + "/", sys._getframe(1).f_code)
+    except Exception:
+        pass
+
+
+def _spinney_keep(sys, os, directory, code):
+    """Leaves the bytecode of this file beside it, where it ends with the run, and nowhere else."""
+    cached = __spec__.cached
+    if not cached.startswith(directory):
+        # PYTHONPYCACHEPREFIX: one for each run would stay there.
+        while len(cached) > len(sys.pycache_prefix):
+            os.unlink(cached) if cached.endswith(".pyc") else os.rmdir(cached)
+            cached = os.path.dirname(cached)
+    elif sys.dont_write_bytecode and not os.path.exists(cached):
+        # That is meant for the user's own directories; compiling takes longer than all else that is done here.
+        external, about = sys.modules["_frozen_importlib_external"], os.stat(__file__)
+        data = external._code_to_timestamp_pyc(code, int(about.st_mtime), about.st_size)
+        __loader__.set_data(cached, data, _mode=0o600)
 
 
 _spinney_enter()

@@ -1,23 +1,22 @@
-//! From what one process imported to what is kept of it: one line for each package that passes the filter.
+//! From what one process imported to what is kept of it: which interpreter it was, and one line for each package that
+//! passes the filter.
 //!
 //! The seconds of a module that does not pass are credited to the package it belongs to, if that passes: so what
 //! a package costs is whole, however few lines it leaves.
 //!
 //! Not here: where lines come from and go (`flight`), the rules (`filter`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::filter::Filter;
-use super::record::{Import, Line, Process};
+use super::libraries::package_of;
+use super::record::{Import, Library, Line, Process};
+use super::seen::{Seen, ancestors};
 
-/// Keeps of the lines of one process what `filter` lets pass; nothing if it imported nothing that passes.
-pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
-    let (process, asked, imports) = take_apart(text);
-    let Some(process) = process else { return Vec::new() };
-    // An interpreter within another program has no file of its own to go by: only rules for everything speak of it.
-    if !filter.executable(process.executable.as_deref().unwrap_or_default()).is_kept {
-        return Vec::new();
-    }
+/// Keeps of the lines of one process what `filter` lets pass; nothing if that leaves out the program.
+pub fn process(seen: Seen, filter: &Filter) -> Vec<Line> {
+    let Seen { process, asked, imports } = seen;
+    let Some(process) = process.filter(|process| is_told(process, filter)) else { return Vec::new() };
     let is_python = process.implementation != "R";
     let passes = |import: &Import| {
         let own = import.has('s') || import.has('b') || import.has('f');
@@ -30,7 +29,7 @@ pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
     let (passed, dropped): (Vec<Import>, Vec<Import>) = imports.into_iter().partition(passes);
     let (mut kept, places) = once_each(passed);
     for module in dropped {
-        if let Some(&place) = ancestor(&module.name).find_map(|name| places.get(name)) {
+        if let Some(&place) = ancestors(&module.name).find_map(|name| places.get(name)) {
             credit(&mut kept[place], &module);
         }
     }
@@ -39,10 +38,28 @@ pub fn process(text: &[u8], filter: &Filter) -> Vec<Line> {
             import.flags.push('a');
         }
     }
-    if kept.is_empty() {
+    // What XALT's hooks told is no interpreter, only a package.
+    if kept.is_empty() && process.pid == 0 {
         return Vec::new();
     }
     std::iter::once(Line::Process(process)).chain(kept.into_iter().map(Line::Import)).collect()
+}
+
+/// Shared objects that the process must have mapped: modules that are some. Neither what these are linked with.
+pub fn extensions(seen: &Seen, filter: &Filter) -> Vec<Library> {
+    let told = seen.process.as_ref().filter(|process| process.pid != 0 && is_told(process, filter));
+    let Some(Process { pid, .. }) = told else { return Vec::new() };
+    let extensions = seen.imports.iter().filter(|import| import.has('x'));
+    extensions
+        .filter_map(|import| import.path.clone())
+        .map(|path| Library { package: package_of(&path), path, processes: *pid })
+        .collect()
+}
+
+/// Whether rules let the interpreter be told of.
+fn is_told(process: &Process, filter: &Filter) -> bool {
+    // One within another program has no file of its own to go by: only rules for everything speak of it.
+    filter.executable(process.executable.as_deref().unwrap_or_default()).is_kept
 }
 
 /// A module that was imported again, or told of twice, is one; by its name, where it is among them.
@@ -64,23 +81,6 @@ fn once_each(imports: Vec<Import>) -> (Vec<Import>, HashMap<String, usize>) {
     (once, places)
 }
 
-fn take_apart(text: &[u8]) -> (Option<Process>, HashSet<String>, Vec<Import>) {
-    let (mut process, mut asked, mut imports) = (None, HashSet::new(), Vec::new());
-    for line in text.split(|&byte| byte == b'\n').filter_map(Line::parse) {
-        match line {
-            Line::Process(of_line) => process = process.or(Some(of_line)),
-            // Who asks for `scipy.stats` asks for `scipy`.
-            Line::Asks(names) => {
-                asked.extend(names.iter().flat_map(|name| ancestor(name).map(str::to_owned)));
-                asked.extend(names);
-            }
-            Line::Import(import) => imports.push(import),
-            Line::Run(_) | Line::Library(_) | Line::End(_) => {}
-        }
-    }
-    (process, asked, imports)
-}
-
 /// The path as XALT's rules know it: modules within the interpreter have the name of their kind for one.
 fn path_told(import: &Import) -> Option<&str> {
     match (&import.path, import.has('b'), import.has('f')) {
@@ -88,11 +88,6 @@ fn path_told(import: &Import) -> Option<&str> {
         (None, _, true) => Some("frozen"),
         (path, ..) => path.as_deref(),
     }
-}
-
-/// `a.b`, then `a`, for `a.b.c`.
-fn ancestor(name: &str) -> impl Iterator<Item = &str> {
-    name.rmatch_indices('.').map(|(dot, _)| &name[..dot])
 }
 
 fn credit(package: &mut Import, module: &Import) {
@@ -109,6 +104,7 @@ fn credit(package: &mut Import, module: &Import) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::track::seen;
 
     fn file(lines: &[&str]) -> Vec<u8> {
         let head = "[\"proc\",{\"pid\":7,\"parent\":1,\"started\":1.5,\"python\":\"3.11.7\",\
@@ -117,7 +113,7 @@ mod tests {
     }
 
     fn imports(lines: &[&str]) -> Vec<Import> {
-        let kept = process(&file(lines), &Filter::default());
+        let kept = process(seen::read(&file(lines)), &Filter::default());
         kept.into_iter()
             .filter_map(|line| if let Line::Import(it) = line { Some(it) } else { None })
             .collect()
@@ -172,14 +168,45 @@ mod tests {
             ("", "null", true),
         ];
         for (list, program, is_kept) in cases {
-            assert_eq!(!process(&by(program), &rules(list)).is_empty(), is_kept, "{list} {program}");
+            assert_eq!(
+                !process(seen::read(&by(program)), &rules(list)).is_empty(),
+                is_kept,
+                "{list} {program}"
+            );
         }
     }
 
     #[test]
-    fn without_a_process_there_is_nothing() {
-        assert!(
-            process(b"[\"i\",1,\"numpy\",\"/e/numpy\",null,1,1,\"p\",null]\n", &Filter::default()).is_empty()
+    fn an_interpreter_that_imported_nothing_is_told_of_and_what_xalts_hook_told_is_none() {
+        let kept = |text: Vec<u8>| process(seen::read(&text), &Filter::default()).len();
+        let (imports_nothing, text) = (file(&[]), String::from_utf8(file(&[])).unwrap());
+        assert_eq!(kept(imports_nothing), 1);
+        assert_eq!(
+            kept(file(&[r#"["i",1,"json","/usr/lib/python3.11/json/__init__.py",null,9,9,"ps",null]"#])),
+            1
         );
+        assert_eq!(kept(text.replace("\"pid\":7", "\"pid\":0").into_bytes()), 0);
+    }
+
+    #[test]
+    fn extension_modules_are_shared_objects_of_their_process() {
+        let lines = [
+            r#"["i",1,"_m","/e/site-packages/m/_m.so",null,1,1,"x",null]"#,
+            r#"["i",2,"m","/e/m.py",null,1,1,"",null]"#,
+        ];
+        let seen = seen::read(&file(&lines));
+        let told =
+            Library { path: "/e/site-packages/m/_m.so".into(), package: Some("m".into()), processes: 7 };
+        assert_eq!(extensions(&seen, &Filter::default()), [told]);
+        let none =
+            Filter::new(crate::track::config_py::read("path_patterns = [['SKIP', '.*']]").unwrap()).unwrap();
+        assert!(extensions(&seen, &none).is_empty());
+    }
+
+    #[test]
+    fn without_a_process_there_is_nothing() {
+        let seen = seen::read(b"[\"i\",1,\"numpy\",\"/e/numpy\",null,1,1,\"p\",null]\n");
+        assert!(extensions(&seen, &Filter::default()).is_empty());
+        assert!(process(seen, &Filter::default()).is_empty());
     }
 }

@@ -15,6 +15,7 @@ use super::gather;
 use super::record::{End, Library, Line, Run};
 use super::run::now;
 use super::sample;
+use super::seen;
 use super::send::Message;
 use super::xalt_form::system;
 
@@ -39,11 +40,13 @@ pub fn compose(directory: &Path, filter: &Filter, seed: Option<u64>) -> Option<M
     let (system, uuid, host) = (system(&run), run.uuid.clone(), run.host.clone());
     let mut text = Line::Run(run).to_text().into_bytes();
     let head = text.len();
-    let mut mapped = BTreeMap::new();
+    let (mut mapped, mut extensions) = (BTreeMap::new(), Vec::new());
     for file in files(directory).iter().take(FILES_MAX) {
         let Ok(content) = read(file) else { continue };
         note_libraries(&content, &mut mapped);
-        let mut kept = gather::process(&content, filter);
+        let seen = seen::read(&content);
+        extensions.extend(gather::extensions(&seen, filter));
+        let mut kept = gather::process(seen, filter);
         if let Some(Line::Process(process)) = kept.first_mut() {
             process.conda = Path::new(&process.prefix).join("conda-meta").is_dir();
         }
@@ -52,6 +55,7 @@ pub fn compose(directory: &Path, filter: &Filter, seed: Option<u64>) -> Option<M
             text.extend(told);
         }
     }
+    add_extensions(extensions, &mut mapped);
     for (path, (package, pids)) in mapped {
         let processes = u32::try_from(pids.len()).unwrap_or(u32::MAX);
         text.extend(Line::Library(Library { path, package, processes }).to_text().into_bytes());
@@ -82,12 +86,57 @@ fn sampled(seed: Option<u64>, run: Run, seconds: f64) -> Option<Run> {
     sample::is_kept(seed, &run.uuid, probability).then_some(Run { probability, ..run })
 }
 
-/// Adds the shared objects that an observer has seen: by path, the package and the processes.
-fn note_libraries(content: &[u8], mapped: &mut BTreeMap<String, (Option<String>, BTreeSet<u32>)>) {
+/// By path, the package and the processes that had it mapped.
+type Mapped = BTreeMap<String, (Option<String>, BTreeSet<u32>)>;
+
+/// Adds the shared objects that an observer has seen.
+fn note_libraries(content: &[u8], mapped: &mut Mapped) {
     for line in content.split(|&byte| byte == b'\n').filter_map(Line::parse) {
         // In flight the number is that of the process.
         if let Line::Library(Library { path, package, processes: pid }) = line {
             mapped.entry(path).or_insert_with(|| (package, BTreeSet::new())).1.insert(pid);
         }
+    }
+}
+
+/// Adds the extension modules of interpreters that lived too briefly for the observer. Of others it has seen more, and by
+/// the names that the kernel has for them.
+fn add_extensions(extensions: Vec<Library>, mapped: &mut Mapped) {
+    let observed: BTreeSet<u32> = mapped.values().flat_map(|(_, pids)| pids).copied().collect();
+    for Library { path, package, processes: pid } in extensions {
+        if !observed.contains(&pid) {
+            mapped.entry(path).or_insert_with(|| (package, BTreeSet::new())).1.insert(pid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_modules_of_a_process_that_nobody_observed_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        write(RUN_FILE, &Line::Run(Run::here(&["python3".into()], None)).to_text());
+        for pid in [7, 8] {
+            let text = format!(
+                "py\t{pid}\t1.5\t3.11.7\tcpython\t/e/python3\t/e\t/e\t/e/lib/python3.11/\n\
+                 m\t1\tm\t/e/site-packages/m.so\t\t\t5\t9\t\t__main__\n"
+            );
+            write(&format!("{pid}-1.rec"), &text);
+        }
+        write("libraries-6.rec", "[\"lib\",\"/real/site-packages/m.so\",\"m\",8]\n");
+        let message = compose(directory.path(), &Filter::default(), None).unwrap();
+        let libraries: Vec<Line> = message
+            .text
+            .split(|&byte| byte == b'\n')
+            .filter_map(Line::parse)
+            .filter(|it| matches!(it, Line::Library(_)))
+            .collect();
+        let told = |path: &str| {
+            Line::Library(Library { path: path.to_owned(), package: Some("m".to_owned()), processes: 1 })
+        };
+        assert_eq!(libraries, [told("/e/site-packages/m.so"), told("/real/site-packages/m.so")]);
     }
 }

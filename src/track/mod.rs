@@ -1,8 +1,8 @@
 //! Which packages the jobs of a site import: from the interpreter's own hook to a report.
 //!
 //! In reading order, which is the way of a record: [`hook`] (inside Python), [`flight`] (in shared memory while the
-//! run lasts) and [`observer`] (shared objects), [`gather`] with [`filter`] (what is kept), [`message`], [`send`] (to
-//! where a site collects), [`ingest`], [`store`], [`report`] and [`table`]. The lines that travel are
+//! run lasts) and [`observer`] (shared objects), [`seen`] (what was noted), [`gather`] with [`filter`] (what is kept),
+//! [`message`], [`send`] (to where a site collects), [`ingest`], [`store`], [`report`] and [`table`]. The lines that travel are
 //! [`record`]; a site's rules come from [`filter_file`] or [`config_py`]. [`xalt`], [`xalt_form`], [`xalt_lines`] and
 //! [`xalt_read`] have XALT's own records, [`sample`] says which runs are kept when not all are.
 //!
@@ -28,6 +28,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod seen;
 pub mod send;
 pub mod store;
 pub mod table;

@@ -40,6 +40,7 @@ mod stand_in;
 mod status;
 mod terminal;
 mod top;
+mod track_clock;
 mod track_hook;
 mod track_nodes;
 mod track_python;

@@ -246,3 +246,72 @@ fn reports_count_a_run_once_however_often_it_is_ingested() {
     );
     assert_eq!(fs::metadata(store).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn an_interpreter_that_imports_no_package_is_told_of_and_brings_none() {
+    let scene = own_scene();
+    furnish(&scene);
+    let (store, from) = (scene.home.join("track.db"), scene.home.join("records"));
+    let (store, from) = (store.to_str().unwrap(), from.to_str().unwrap());
+    for (n, source) in
+        ["pass", "import json, os\nos._exit(0)", "import os\nos.kill(os.getpid(), 9)"].iter().enumerate()
+    {
+        output(&mut tracked(&scene, Path::new(PYTHON), &[], source));
+        let ingested = output(&mut scene.spinney(&["track", "ingest", "--store", store, from]));
+        assert!(
+            succeeded(&ingested).contains("new: 1 runs, 1 processes, 0 imports"),
+            "{source}: {ingested:?}"
+        );
+        let report = |question: &str| {
+            let words = ["track", "report", "--store", store, "--format", "csv", question];
+            succeeded(&output(&mut scene.spinney(&words)))
+        };
+        let whose = report("interpreters");
+        let row = whose.lines().nth(1).unwrap_or_default();
+        assert!(row.starts_with("system,3.") && row.contains(&format!(",{},1,", n + 1)), "{source}: {whose}");
+        assert_eq!(report("packages"), "package,program,runs,users,node_hours\n", "{source}");
+        let users = report("users");
+        assert!(users.lines().nth(1).is_some_and(|row| row.contains(&format!(",{},0,", n + 1))), "{users}");
+        let records = records(&scene);
+        assert!(records.iter().any(|line| line[0] == "proc") && imported(&records).is_empty(), "{records:?}");
+    }
+}
+
+#[test]
+fn the_hooks_bytecode_lies_beside_it_and_nowhere_else() {
+    let scene = own_scene();
+    furnish(&scene);
+    let elsewhere = scene.home.join("elsewhere");
+    // `tracked` asks Python to write none.
+    let source = "import os; print(os.listdir(os.environ['SPINNEY_TRACK'] + '/hook/__pycache__'))";
+    let wherever = "import first, os; print(os.listdir(os.environ['SPINNEY_TRACK'] + '/hook'))";
+    for python in pythons() {
+        let kept = succeeded(&output(&mut tracked(&scene, &python, &[], source)));
+        assert!(kept.contains("sitecustomize.cpython-"), "{}: {kept}", python.display());
+        let mut command = tracked(&scene, &python, &[], wherever);
+        command.env("PYTHONPYCACHEPREFIX", &elsewhere).env_remove("PYTHONDONTWRITEBYTECODE");
+        assert!(!succeeded(&output(&mut command)).contains("__pycache__"));
+        let left: Vec<_> = fs::read_dir(&elsewhere).unwrap().flatten().map(|it| it.file_name()).collect();
+        assert!(left.iter().all(|name| name != "dev"), "{}: {left:?}", python.display());
+        records(&scene);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_costs_no_import_and_makes_no_time_negative() {
+    let scene = own_scene();
+    furnish(&scene);
+    // Whatever a program makes of the clocks, as a test does that stands still or goes back.
+    let source = "import time, random\nreal = time.time\ntime.time = lambda: real() - 1e9\n\
+        time.perf_counter = lambda: -random.random()\nimport first, space.inner";
+    for python in pythons() {
+        let output = output(&mut tracked(&scene, &python, &[], source));
+        assert_eq!(succeeded(&output) + &text(&output.stderr), "", "{}", python.display());
+        let lines = records(&scene);
+        assert_eq!(imported(&lines), ["first 1.5 pa", "second 1.5 p", "space - pna"], "{}", python.display());
+        let imports = lines.iter().filter(|line| line[0] == "i");
+        // Less than a minute, each.
+        let is_sound = |time: &serde_json::Value| time.as_u64().is_some_and(|us| us < 60_000_000);
+        assert!(imports.into_iter().all(|line| is_sound(&line[5]) && is_sound(&line[6])), "{lines:?}");
+    }
+}

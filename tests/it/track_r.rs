@@ -63,4 +63,15 @@ fn r_records_what_is_loaded_and_by_whom_and_the_program_sees_nothing() {
     let shown =
         imports.map(|line| format!("{} {} {} {}", line[2], line[4], line[7], line[8]).replace('"', ""));
     assert_eq!(shown.collect::<Vec<_>>(), ["two 2.5 p one", "one 2.5 pa null"]);
+
+    // One that loads nothing is told of as well, and is no Python.
+    let mut plain = scene.spinney(&["run", "-q", "--way", "direct", "--track"]);
+    assert!(output(plain.arg(&records).args(["--", RSCRIPT, "-e", "1"])).status.success());
+    let store = scene.home.join("track.db");
+    let ingested = output(scene.spinney(&["track", "ingest", "--store"]).arg(&store).arg(&records));
+    assert!(text(&ingested.stdout).contains("new: 2 runs, 2 processes, 2 imports"), "{ingested:?}");
+    let asked =
+        output(scene.spinney(&["track", "report", "--format", "csv", "interpreters", "--store"]).arg(&store));
+    let row = text(&asked.stdout).lines().nth(1).map(str::to_owned).unwrap_or_default();
+    assert!(row.starts_with("R,4.") && row.contains(",2,1,"), "{asked:?}");
 }

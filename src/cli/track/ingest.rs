@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::text::counted;
 use crate::track::ingest;
 use crate::track::store::{Place, Purpose, Store};
 
@@ -44,6 +45,10 @@ pub fn run(args: &IngestArgs) -> ExitCode {
     );
     if done.bad_lines > 0 {
         eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);
+    }
+    if added.ahead > 0 {
+        let runs = counted(added.ahead, "run");
+        eprintln!("spinney: the clock of {runs} was ahead of this machine's: taken as begun now");
     }
     done.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if args.remove {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::text::counted;
 use crate::track::report::{DAY_SECONDS, Per, Question, Report, Wanted, report};
 use crate::track::run::now;
 use crate::track::store::{Place, Purpose, Store};
@@ -78,7 +79,13 @@ pub fn run(args: &ReportArgs) -> ExitCode {
     };
     match Store::open(&args.store, Purpose::Read, args.wait).and_then(|mut store| report(&mut store, &wanted))
     {
-        Ok(report) => print(&report, &wanted, args.format),
+        Ok(report) => {
+            print(&report, &wanted, args.format);
+            if report.ahead > 0 {
+                let runs = counted(report.ahead, "run");
+                eprintln!("spinney: {runs} began later than now by this machine's clock: taken as begun now");
+            }
+        }
         Err(error) => return super::failed(format_args!("{}: {error}", args.store)),
     }
     ExitCode::SUCCESS

@@ -86,6 +86,8 @@ pub struct Report {
     pub answers: Vec<(Question, Table)>,
     /// Whose runs alone, by the name that may be told.
     pub only: Vec<String>,
+    /// Runs of the store that began later than now, by this machine's clock.
+    pub ahead: u64,
 }
 
 /// Answers all questions.
@@ -103,8 +105,8 @@ pub fn report(store: &mut Store, wanted: &Wanted) -> Result<Report, StoreError> 
     let mut of_versions = asks(&[Question::Versions]).then(|| Tally::by_version(&modules, wanted.per));
     let mut mapped = asks(&[Question::Libraries]).then(|| Tally::by_library(&modules, wanted.per));
     let mut locals = asks(&[Question::Interpreters]).then(|| Locals::new(&modules));
-    let mut users = asks(&[Question::Users]).then(|| People::new(&modules, Per::User));
-    let mut projects = asks(&[Question::Projects]).then(|| People::new(&modules, Per::Project));
+    let mut users = asks(&[Question::Users]).then(|| People::new(&modules, &runs, Per::User));
+    let mut projects = asks(&[Question::Projects]).then(|| People::new(&modules, &runs, Per::Project));
     store.imports(runs.first(), &mut |import| {
         let Some(run) = runs.get(import.run) else { return };
         [&mut names, &mut of_versions, &mut mapped]
@@ -129,5 +131,5 @@ pub fn report(store: &mut Store, wanted: &Wanted) -> Result<Report, StoreError> 
             (question, table)
         }));
     }
-    Ok(Report { runs: runs.numbers(), answers, only: runs.only })
+    Ok(Report { runs: runs.numbers(), answers, ahead: runs.ahead, only: runs.only })
 }

@@ -15,6 +15,8 @@ pub(super) struct Runs {
     first: u32,
     names: Names,
     pub(super) only: Vec<String>,
+    /// Runs that began later than now: the clock of whoever ingested them was ahead. They count as begun now.
+    pub(super) ahead: u64,
 }
 
 impl Runs {
@@ -30,7 +32,10 @@ impl Runs {
             asked.is_none_or(|asked| asked.is_some() && asked == word)
         };
         let (mut rows, mut first) = (Vec::new(), None);
-        for run in store.runs()? {
+        let mut ahead = 0;
+        for mut run in store.runs()? {
+            ahead += u64::from(run.started > wanted.now);
+            run.started = run.started.min(wanted.now);
             let is_wanted = wanted.since.is_none_or(|since| run.started >= since)
                 && fits(user, Some(run.user))
                 && fits(project, run.project);
@@ -42,11 +47,15 @@ impl Runs {
         }
         let only = [(&wanted.user, Per::User), (&wanted.project, Per::Project)].into_iter();
         let only = only.filter_map(|(name, per)| Some(names.told(name.as_ref()?, per))).collect();
-        Ok(Runs { rows, first: first.unwrap_or(0), names, only })
+        Ok(Runs { rows, first: first.unwrap_or(0), names, only, ahead })
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&RunRow> {
         self.rows.get(id as usize)?.as_ref()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &RunRow> {
+        self.rows.iter().flatten()
     }
 
     /// The least number of all.
@@ -56,8 +65,7 @@ impl Runs {
 
     /// How many there are, and for how many they stand.
     pub(super) fn numbers(&self) -> (usize, f64) {
-        let runs = self.rows.iter().flatten();
-        (runs.clone().count(), runs.map(weight).sum())
+        (self.all().count(), self.all().map(weight).sum())
     }
 
     /// What somebody is called; `-` if nobody said.

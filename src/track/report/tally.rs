@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Per;
-use super::runs::{Met, NumberSet, node_hours, weight, whose};
+use super::runs::{Met, NumberSet, Runs, node_hours, weight, whose};
 use crate::track::store::{ImportRow, LIBRARY, ModuleRow, RunRow};
 
 /// What is known of one package.
@@ -141,7 +141,6 @@ pub(super) struct People {
     of_module: Vec<Option<u32>>,
     pub(super) per: Per,
     pub(super) all: BTreeMap<Option<u32>, Person>,
-    last_run: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -153,17 +152,20 @@ pub(super) struct Person {
 }
 
 impl People {
-    pub(super) fn new(modules: &[ModuleRow], per: Per) -> Self {
+    /// A run counts for its user though it imported nothing.
+    pub(super) fn new(modules: &[ModuleRow], runs: &Runs, per: Per) -> Self {
         let (of_module, _) = keyed(modules, |module| package(module, ""));
-        People { of_module, per, all: BTreeMap::new(), last_run: None }
+        let mut all = BTreeMap::<_, Person>::new();
+        for run in runs.all() {
+            let person = all.entry(whose(run, per)).or_default();
+            person.runs += weight(run);
+            person.node_hours += node_hours(run);
+        }
+        People { of_module, per, all }
     }
 
     pub(super) fn add(&mut self, run: &RunRow, import: &ImportRow) {
         let person = self.all.entry(whose(run, self.per)).or_default();
-        if self.last_run.replace(run.id) != Some(run.id) {
-            person.runs += weight(run);
-            person.node_hours += node_hours(run);
-        }
         person.seconds += weight(run) * import.own_us as f64 / 1e6;
         person.packages.extend(self.of_module.get(import.module as usize).copied().flatten().map(u64::from));
     }

@@ -148,6 +148,7 @@ impl<'database> Adding<'database> {
                     let id = self.next(Numbered::Run);
                     self.describe_run(id, &uuid, run, started)?;
                     self.added.runs += 1;
+                    self.added.ahead += u64::from(started < run.started);
                     (id, Packages::new())
                 }
             };
@@ -390,9 +391,11 @@ fn fit(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
-/// Whose Python it is.
+/// Whose Python it is, or that it is none.
 fn kind(process: &Process) -> &'static str {
-    if process.conda {
+    if process.implementation == "R" {
+        "R"
+    } else if process.conda {
         "conda"
     } else if process.prefix != process.base_prefix {
         "venv"

@@ -53,6 +53,8 @@ pub struct Batch {
 pub struct Added {
     /// Runs that were not known.
     pub runs: u64,
+    /// Of these, runs that say they began later than now.
+    pub ahead: u64,
     /// Processes that were not known.
     pub processes: u64,
     /// Imports in them.
