@@ -36,7 +36,9 @@ fn main() -> std::io::Result<()> {
     let mut page = format!(
         "# What recording an answer costs\n\nWritten by `cargo bench --bench recorder`: nanoseconds of a processor for each \
          answer, told by threads that do nothing else, {ROUNDS} rounds of {ANSWERS} answers for each thread, on \
-         {processors} processors. The aim is 200.\n\n| mode | threads | median | best |\n|---|---:|---:|---:|\n"
+         {processors} processors, on which {} others wanted to run too. Threads that wait for each other cost most where all \
+         run at once. The aim is 200.\n\n| mode | threads | median | best |\n|---|---:|---:|---:|\n",
+        others().as_deref().unwrap_or("how many")
     );
     for (name, mode, new_each) in CASES {
         for threads in THREADS {
@@ -55,6 +57,11 @@ fn main() -> std::io::Result<()> {
         }
     }
     fs::write(PAGE, page)
+}
+
+/// How many wanted to run in the last minute, this program aside.
+fn others() -> Option<String> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next().map(str::to_owned)
 }
 
 fn path(n: usize) -> Vec<u8> {

@@ -62,15 +62,16 @@ pub(super) struct Part {
 }
 
 impl Parts {
-    /// Parts of `part_words` each in `words`; `used` says which of them were added to.
+    /// As many parts of `part_words` each as are in `words`, [`PARTS`] at most; `used` says which were added to.
     pub(super) fn over(words: &'static [AtomicU64], part_words: usize, used: &'static AtomicU64) -> Self {
-        Parts { words: &words[..PARTS * part_words], part_words, used }
+        Parts { words, part_words, used }
     }
 
     /// The part of this thread.
     pub(super) fn own(&self) -> Part {
         // A thread that is ending has none any more.
-        self.part(OWN.try_with(|own| own.0).unwrap_or(SHARED))
+        let number = OWN.try_with(|own| own.0).unwrap_or(SHARED);
+        self.part(if (number + 1) * self.part_words <= self.words.len() { number } else { SHARED })
     }
 
     /// The part of all, for a process that takes none.
@@ -105,7 +106,8 @@ impl Parts {
 
     fn used_parts(&self) -> impl Iterator<Item = &'static [AtomicU64]> {
         let (parts, used) = (*self, self.used.load(Ordering::Relaxed));
-        (0..PARTS).filter(move |number| used >> number & 1 == 1).map(move |number| parts.words_of(number))
+        let there = PARTS.min(self.words.len() / self.part_words);
+        (0..there).filter(move |number| used >> number & 1 == 1).map(move |number| parts.words_of(number))
     }
 
     fn words_of(&self, number: usize) -> &'static [AtomicU64] {

@@ -1,7 +1,7 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
-//! It is in shards, each behind a lock; the hash of a row says which is its own. So two threads meet only where they tell
-//! of the same few paths at once, and a row is in one place.
+//! It is in shards, each behind a lock; the hash of a row says which is its own. Where all rows are kept each thread
+//! remembers those that it has met and counts by itself (`parts`), so it takes a lock for a row that is new to it.
 //!
 //! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
 //! computation of frequent and top-k elements in data streams, 2005): a new row takes the place of the one with the
@@ -12,6 +12,7 @@
 //!
 //! Not here: sums over all paths (`events`).
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
-use super::parts::add;
+use super::parts::{Parts, add};
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -38,8 +39,16 @@ const SHARDS: usize = 64;
 /// that read requests seldom meet in eight.
 const SHARDS_OF_TOP: usize = 8;
 
-/// Words before the rows: how many are taken, of each shard that has rows of its own, else of all.
+/// Parts in which threads count, where all rows are kept: 16. More threads than that seldom answer; they share the first.
+const COUNTING_PARTS: usize = 16;
+/// Words of each row in a part: calls, bytes, nanoseconds.
+const COUNTED_WORDS: usize = 3;
+/// Rows that a thread remembers at most: 65,536. Then it begins anew.
+const REMEMBERED_MAX: usize = 1 << 16;
+
+/// Words before the rows: how many are taken, of each shard that has rows of its own, else of all; last, which parts are used.
 const HEADER_WORDS: usize = 64;
+const PARTS_USED: usize = HEADER_WORDS - 1;
 
 const ROW_WORDS: usize = 8;
 const HASH: usize = 0;
@@ -89,9 +98,24 @@ pub struct RowRead {
 pub(super) struct Rows {
     words: &'static [AtomicU64],
     kept: Kept,
+    /// What tells this table from others that a thread remembers something of.
+    own: u64,
+    /// Where threads count by themselves; `None` where rows change hands.
+    parts: Option<Parts>,
     shards: Box<[Shard]>,
     /// Rows and text that no shard has taken yet; unused where each has its own.
     room: Mutex<Room>,
+}
+
+/// What a thread remembers: rows by hash.
+#[derive(Default)]
+struct Remembered {
+    of: u64,
+    rows: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+}
+
+thread_local! {
+    static REMEMBERED: RefCell<Remembered> = RefCell::default();
 }
 
 /// Two lines of the processor's cache, which it fetches together: who takes one lock does not disturb the next.
@@ -134,7 +158,8 @@ impl Kept {
     }
 
     pub(super) fn bytes(self) -> u64 {
-        ((HEADER_WORDS + self.rows * ROW_WORDS) * 8 + self.text_bytes) as u64
+        let counted = if self.replaces { 0 } else { COUNTING_PARTS * self.rows * COUNTED_WORDS };
+        ((HEADER_WORDS + self.rows * ROW_WORDS + counted) * 8 + self.text_bytes.next_multiple_of(8)) as u64
     }
 
     /// The shard of a hash. The bits are none of those by which a table of hashes finds its places.
@@ -153,7 +178,16 @@ impl Rows {
         };
         let shards = (0..kept.shards).map(shard).collect();
         let all = if kept.replaces { 0 } else { kept.rows };
-        let rows = Rows { words, kept, shards, room: Mutex::new(Room::of(words, 0, 0, all)) };
+        let counted_at = HEADER_WORDS + kept.rows * ROW_WORDS + kept.text_bytes.div_ceil(8);
+        let parts = (!kept.replaces).then(|| {
+            let part_words = kept.rows * COUNTED_WORDS;
+            let counted = &words[counted_at..][..COUNTING_PARTS * part_words];
+            Parts::over(counted, part_words, &words[PARTS_USED])
+        });
+        static TABLES: AtomicU64 = AtomicU64::new(1);
+        let own = TABLES.fetch_add(1, Ordering::Relaxed);
+        let room = Mutex::new(Room::of(words, 0, 0, all));
+        let rows = Rows { words, kept, own, parts, shards, room };
         rows.find_again();
         rows
     }
@@ -187,28 +221,67 @@ impl Rows {
     /// Adds an answer; false if there is no room for its path.
     ///
     /// # Cost
-    /// One lock, held for a look into a table of hashes and a comparison of paths.
+    /// A look into a table of hashes and a comparison of paths; under a lock where rows change hands, or if this thread
+    /// does not know the row yet.
     pub(super) fn note(&self, event: &Event<'_>, took: u64) -> bool {
         let what = packed(event);
-        let mut hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
-        let mut found = self.shards[self.kept.shard_of(hash)].lock();
-        let row = loop {
-            match found.places.get(&hash) {
-                Some(row) if self.is(*row as usize, what, event.relative) => break *row as usize,
-                // Another path with the same hash: the next number is its own.
-                Some(_) => hash = next_hash(hash),
-                None => match self.take_row(&mut found, hash, what, event.relative) {
-                    Some(row) => break row,
-                    None => return false,
-                },
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
+        let Some(parts) = &self.parts else { return self.note_locked(event, hash, what, took) };
+        let Some(row) = self.known_row(event, hash, what) else { return false };
+        let (part, at) = (parts.own(), row * COUNTED_WORDS);
+        part.add(at, 1);
+        if event.bytes > 0 {
+            part.add(at + 1, event.bytes);
+        }
+        part.add(at + 2, took);
+        true
+    }
+
+    /// The row of an event, which this thread then knows. It is never another's.
+    fn known_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
+        let find = || {
+            let mut found = self.shards[self.kept.shard_of(hash)].lock();
+            self.row_in(&mut found, event, hash, what)
+        };
+        let remembered = |remembered: &RefCell<Remembered>| {
+            let mut remembered = remembered.borrow_mut();
+            if remembered.of != self.own || remembered.rows.len() >= REMEMBERED_MAX {
+                *remembered = Remembered { of: self.own, rows: HashMap::default() };
+            }
+            match remembered.rows.get(&hash) {
+                Some(row) if self.is(*row as usize, what, event.relative) => Some(*row as usize),
+                _ => {
+                    let row = find()?;
+                    remembered.rows.insert(hash, row as u32);
+                    Some(row)
+                }
             }
         };
+        // A thread that is ending remembers nothing any more.
+        REMEMBERED.try_with(remembered).unwrap_or_else(|_| find())
+    }
+
+    fn note_locked(&self, event: &Event<'_>, hash: u64, what: u64, took: u64) -> bool {
+        let mut found = self.shards[self.kept.shard_of(hash)].lock();
+        let Some(row) = self.row_in(&mut found, event, hash, what) else { return false };
         self.add(row, CALLS, 1);
         if event.bytes > 0 {
             self.add(row, BYTES, event.bytes);
         }
         self.add(row, NANOSECONDS, took);
         true
+    }
+
+    /// The row of an event, a new one if need be.
+    fn row_in(&self, found: &mut Found, event: &Event<'_>, mut hash: u64, what: u64) -> Option<usize> {
+        loop {
+            match found.places.get(&hash) {
+                Some(row) if self.is(*row as usize, what, event.relative) => return Some(*row as usize),
+                // Another path with the same hash: the next number is its own.
+                Some(_) => hash = next_hash(hash),
+                None => return self.take_row(found, hash, what, event.relative),
+            }
+        }
     }
 
     /// All rows.
@@ -230,7 +303,7 @@ impl Rows {
             let found = shard.lock();
             let mut best: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
             for row in found.places.values() {
-                best.push(Reverse((self.word(*row as usize, NANOSECONDS), *row)));
+                best.push(Reverse((self.counted(*row as usize)[2], *row)));
                 if best.len() > count {
                     best.pop();
                 }
@@ -246,18 +319,27 @@ impl Rows {
     fn read_row(&self, row: usize) -> Option<RowRead> {
         let what = self.word(row, WHAT);
         let part = |shift: u32| (what >> shift & 0xff) as usize;
+        let [calls, bytes, nanoseconds] = self.counted(row);
         Some(RowRead {
             view: (what & 0xffff) as u16,
             relative: self.text(row).to_vec(),
             operation: *Operation::ALL.get(part(16))?,
             outcome: *Outcome::ALL.get(part(24))?,
             by: *AnsweredBy::ALL.get(part(32))?,
-            calls: self.word(row, CALLS),
-            bytes: self.word(row, BYTES),
-            nanoseconds: self.word(row, NANOSECONDS),
+            calls,
+            bytes,
+            nanoseconds,
             error: self.word(row, ERROR),
         })
         .filter(|read| read.calls > 0)
+    }
+
+    /// Calls, bytes and nanoseconds.
+    fn counted(&self, row: usize) -> [u64; COUNTED_WORDS] {
+        match &self.parts {
+            Some(parts) => std::array::from_fn(|word| parts.sum(row * COUNTED_WORDS + word)),
+            None => [CALLS, BYTES, NANOSECONDS].map(|word| self.word(row, word)),
+        }
     }
 
     fn take_row(&self, found: &mut Found, hash: u64, what: u64, text: &[u8]) -> Option<usize> {
@@ -325,8 +407,8 @@ impl Rows {
 
     fn text(&self, row: usize) -> &[u8] {
         let (at, length) = self.text_place(row);
-        // SAFETY: checked to lie within the table's text; that of a row which can be found is written only under the lock
-        // of its shard, which the caller holds.
+        // SAFETY: checked to lie within the table's text. That of a row which can be found does not change; but where rows
+        // change hands it does, under the lock of the shard, which the caller then holds.
         unsafe { std::slice::from_raw_parts(self.text_start().add(at), length) }
     }
 
