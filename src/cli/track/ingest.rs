@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::text::counted;
 use crate::track::ingest;
 use crate::track::store::{Place, Purpose, Store};
 
@@ -39,8 +40,11 @@ pub fn run(args: &IngestArgs) -> ExitCode {
     };
     let added = done.added;
     println!(
-        "{} files read; new: {} runs, {} processes, {} imports",
-        done.files, added.runs, added.processes, added.imports
+        "{} read; new: {} runs, {} processes, {} imports",
+        counted(done.files, "file"),
+        added.runs,
+        added.processes,
+        added.imports
     );
     if done.bad_lines > 0 {
         eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);
