@@ -91,7 +91,7 @@ fn of_python(site: &Path, info: &Path) -> Option<Installed> {
         Some(names(files.iter().filter_map(|file| module_of(file))))
     };
     let is_there = [own.clone(), format!("{own}.py")].iter().any(|module| site.join(module).exists());
-    let guessed = || is_there.then(|| vec![own.clone()]).unwrap_or_default();
+    let guessed = || if is_there { vec![own.clone()] } else { Vec::new() };
     let imported_as = named().filter(|names| !names.is_empty()).or_else(listed).unwrap_or_else(guessed);
     (!imported_as.is_empty()).then_some(Installed { name, program: "python", version, imported_as })
 }

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn people_see_thousands_and_programs_see_numbers() {
-        let (hours, count) = (Cell::Quantity(43_036_649.1984), Cell::Count(1_427_977.2));
+        let (hours, count) = (Cell::Quantity(43_036_649.198_4), Cell::Count(1_427_977.2));
         assert_eq!([hours.shown(), count.shown()], ["43,036,649.198", "1,427,977"]);
         assert_eq!([hours.raw(), count.raw()], ["43036649.198", "1427977"]);
         assert_eq!(

@@ -9,6 +9,15 @@ use std::process::{Child, Stdio};
 
 use crate::scene::{Scene, eventually, kill, output, pid_of, text, with_a_name};
 
+/// What a server sees of `small` in its directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// A directory as any other.
+    Shared,
+    /// A file system of 16 MB, in a mount namespace of its own.
+    Small,
+}
+
 /// A server that runs.
 pub struct Server {
     /// Whoever runs it: it refuses to be root, and wants a user with a name.
@@ -16,24 +25,35 @@ pub struct Server {
     directory: PathBuf,
     /// What it is started with besides.
     arguments: Vec<String>,
+    disk: Disk,
     child: Child,
 }
 
 impl Server {
     pub fn start() -> Self {
-        Server::with(|_| Vec::new())
+        Server::with(Disk::Shared, |_| Vec::new())
+    }
+
+    /// One that can make a [`Server::small_database`].
+    pub fn with_a_small_disk() -> Self {
+        Server::with(Disk::Small, |_| Vec::new())
     }
 
     /// One that also listens at a port of `localhost`; and that port.
     pub fn plain() -> (Self, u16) {
         let port = free_port();
-        (Server::with(|_| settings(&["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")])), port)
+        (
+            Server::with(Disk::Shared, |_| {
+                settings(&["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")])
+            }),
+            port,
+        )
     }
 
     /// The same with the certificate of the tests.
     pub fn sealed() -> (Self, u16) {
         let port = free_port();
-        let server = Server::with(|scene| {
+        let server = Server::with(Disk::Shared, |scene| {
             let key = scene.home.join("server.key");
             fs::write(scene.home.join("server.pem"), include_str!("certificates/collector.pem")).unwrap();
             fs::write(&key, include_str!("certificates/collector.key")).unwrap();
@@ -62,7 +82,7 @@ impl Server {
         });
     }
 
-    fn with(arguments: impl Fn(&Scene) -> Vec<String>) -> Self {
+    fn with(disk: Disk, arguments: impl Fn(&Scene) -> Vec<String>) -> Self {
         let scene = with_a_name();
         let directory = scene.home.clone();
         let made = output(
@@ -75,8 +95,8 @@ impl Server {
         fs::create_dir(directory.join("small")).unwrap();
         std::os::unix::fs::chown(directory.join("small"), scene.uid, scene.uid).unwrap();
         let arguments = arguments(&scene);
-        let child = begin(&scene, &arguments);
-        let mut server = Server { scene, directory, arguments, child };
+        let child = begin(&scene, disk, &arguments);
+        let mut server = Server { scene, directory, arguments, disk, child };
         server.wait();
         server
     }
@@ -89,7 +109,7 @@ impl Server {
 
     /// Starts it again.
     pub fn restart(&mut self) {
-        self.child = begin(&self.scene, &self.arguments);
+        self.child = begin(&self.scene, self.disk, &self.arguments);
         self.wait();
     }
 
@@ -143,14 +163,29 @@ fn settings(all: &[String]) -> Vec<String> {
     all.iter().flat_map(|setting| ["-c".to_owned(), setting.clone()]).collect()
 }
 
-/// In a mount namespace of its own, with a file system of 16 MB on `small`.
-fn begin(scene: &Scene, arguments: &[String]) -> Child {
+fn begin(scene: &Scene, disk: Disk, arguments: &[String]) -> Child {
     let directory = &scene.home;
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
-    let script = "mount -t tmpfs -o size=16m,mode=0700 none \"$1\" && shift && exec \"$@\"";
-    let mut command = scene.native("unshare");
-    command.args(["--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", script, "sh"]);
-    command.arg(directory.join("small")).arg(programs().join("postgres"));
+    let server = programs().join("postgres");
+    let mut command = match disk {
+        Disk::Shared => scene.native(server),
+        Disk::Small => {
+            let script = "mount -t tmpfs -o size=16m,mode=0700 none \"$1\" && shift && exec \"$@\"";
+            let mut command = scene.native("unshare");
+            command.args([
+                "--user",
+                "--map-current-user",
+                "--keep-caps",
+                "--mount",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ]);
+            command.arg(directory.join("small")).arg(server);
+            command
+        }
+    };
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory).args([
         "-c",
         "listen_addresses=",

@@ -427,6 +427,11 @@ fn a_store_that_cannot_be_used_is_told_in_one_line() {
         assert!(told.contains(said) && !told.contains("secret"), "{store}: {told}");
         assert!(done.stdout.is_empty());
     }
+    let words = ["track", "report", "--store", "postgresql://u:secret@h/d?sslmode=on"];
+    let done = output(&mut scene.spinney(&words));
+    let told = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{told}");
+    assert!(told.contains("`sslmode` is") && !told.contains("secret"), "{told}");
     // Whoever reads does not wait for PostgreSQL's writers, and makes nothing.
     assert_eq!(report(&scene, &server.address("track"), &["packages"]).lines().count(), 3);
     let missing = scene.home.join("missing.db");
@@ -509,7 +514,7 @@ fn a_server_that_dies_loses_nothing_that_was_accepted_and_the_ingest_can_be_repe
 
 #[test]
 fn a_full_disk_of_a_server_costs_nothing_that_was_kept() {
-    let server = Server::start();
+    let server = Server::with_a_small_disk();
     let (scene, _) = stores(&server);
     let store = server.small_database("small");
     let small = write(&scene, "small", TWO_RUNS);

@@ -16,7 +16,7 @@ use crate::track::store::{Place, Purpose, Store};
 #[derive(Debug, Args)]
 pub struct IngestArgs {
     /// The store, a file or `postgresql://USER@HOST/DATABASE`; made if it is not there
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = super::StoreName)]
     store: Place,
     /// How long to wait for others who write it
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
