@@ -15,6 +15,7 @@
 //! | [`recorded`] | recordings added up, path by path |
 //! | [`classes`] | what kinds of software the recorded paths belong to |
 //! | [`coverage`] | how much of what there is was used |
+//! | [`installed`] | which packages are installed, and by which names they are imported |
 //! | [`slim`] | a copy that has what was used and what that cannot do without |
 //! | [`told`] | the same as sections of a report |
 //! | [`check`] | which search paths cost something and bring nothing |
@@ -27,6 +28,7 @@ pub mod check;
 pub mod classes;
 pub mod coverage;
 pub mod find;
+pub mod installed;
 pub mod launcher;
 pub mod look;
 pub mod mounts;

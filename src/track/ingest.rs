@@ -51,23 +51,21 @@ pub fn ingest(store: &mut Store, paths: &[PathBuf]) -> Result<Ingested, IngestEr
     }
     let (of_xalt, files): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(|file| is_of_xalt(file));
     let of_xalt = xalt_read::read(&of_xalt, &mut done);
-    let mut batches = files.iter().filter_map(|file| {
-        done.files += 1;
-        match read(file) {
-            Ok((batch, bad_lines)) => {
-                done.bad_lines += bad_lines;
-                if batch.is_some() && bad_lines == 0 {
-                    done.whole.push(file.clone());
-                }
-                if batch.is_none() {
-                    done.troubles.push(format!("{}: no file of records", file.display()));
-                }
-                batch
+    let mut batches = files.iter().filter_map(|file| match read(file) {
+        Ok((batch, bad_lines)) => {
+            done.files += 1;
+            done.bad_lines += bad_lines;
+            if batch.is_some() && bad_lines == 0 {
+                done.whole.push(file.clone());
             }
-            Err(error) => {
-                done.troubles.push(format!("{}: {error}", file.display()));
-                None
+            if batch.is_none() {
+                done.troubles.push(format!("{}: no file of records", file.display()));
             }
+            batch
+        }
+        Err(error) => {
+            done.troubles.push(format!("{}: {error}", file.display()));
+            None
         }
     });
     let mut batches = batches.by_ref().chain(of_xalt);

@@ -4,7 +4,7 @@
 //! run lasts) and [`observer`] (shared objects), [`seen`] (what was noted), [`gather`] with [`filter`] (what is kept),
 //! [`message`], [`send`] (to where a site collects), [`ingest`], [`store`], [`report`] and [`table`]. The lines that travel are
 //! [`record`]; a site's rules come from [`filter_file`] or [`config_py`]. [`xalt`], [`xalt_form`], [`xalt_lines`] and
-//! [`xalt_read`] have XALT's own records, [`sample`] says which runs are kept when not all are.
+//! [`xalt_read`] have XALT's own records, [`sample`] says which runs are kept when not all are, [`trust`] who may answer.
 //!
 //! Invariant: nothing here makes a job fail, wait or print; tracking that cannot be is silent.
 //! Invariant: no values of the environment but those that name the job (`cluster::launchers`), and no arguments, are ever recorded.
@@ -34,6 +34,7 @@ pub mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod xalt;
 pub mod xalt_form;
 pub mod xalt_lines;

@@ -51,7 +51,10 @@ impl Cell {
         match self {
             Cell::Text(text) => plain(text),
             Cell::Count(count) => grouped(count.round() as u64),
-            quantity => quantity.raw(),
+            Cell::Quantity(quantity) => {
+                let thousandths = (quantity.max(0.0) * 1000.0).round() as u64;
+                format!("{}.{:03}", grouped(thousandths / 1000), thousandths % 1000)
+            }
         }
     }
 
@@ -113,6 +116,17 @@ mod tests {
         assert!(!table.text().contains('\u{1b}'));
         assert_eq!(table.csv(), "package,runs\n\"a,\"\"b\"\"\n\u{1b}[31m\",2\n");
         assert_eq!(table.json()[0]["package"], name);
+    }
+
+    #[test]
+    fn people_see_thousands_and_programs_see_numbers() {
+        let (hours, count) = (Cell::Quantity(43_036_649.198_4), Cell::Count(1_427_977.2));
+        assert_eq!([hours.shown(), count.shown()], ["43,036,649.198", "1,427,977"]);
+        assert_eq!([hours.raw(), count.raw()], ["43036649.198", "1427977"]);
+        assert_eq!(
+            [0.0, 0.0496, 999.9996].map(|it| Cell::Quantity(it).shown()),
+            ["0.000", "0.050", "1,000.000"]
+        );
     }
 
     #[test]

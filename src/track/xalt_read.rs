@@ -94,7 +94,6 @@ fn one() -> f64 {
 pub fn read(files: &[PathBuf], done: &mut Ingested) -> Vec<Batch> {
     let mut reading = Reading::default();
     for file in files {
-        done.files += 1;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let read = match file.extension().is_some_and(|it| it == "json") {
             // Others, such as records of links, say nothing of packages.
@@ -106,8 +105,9 @@ pub fn read(files: &[PathBuf], done: &mut Ingested) -> Vec<Batch> {
             }),
             false => fs::File::open(file).and_then(|file| reading.log(&mut BufReader::new(file))),
         };
-        if let Err(error) = read {
-            done.troubles.push(format!("{}: {error}", file.display()));
+        match read {
+            Ok(()) => done.files += 1,
+            Err(error) => done.troubles.push(format!("{}: {error}", file.display())),
         }
     }
     done.bad_lines += reading.bad;

@@ -230,6 +230,18 @@ fn ingests_at_the_same_moment_into_a_new_store_count_everything_once() {
     }
 }
 
+/// The other end of a pipe that an ingest reads: it opens it when all before has been added, and then waits.
+fn held(pipe: &std::path::Path) -> fs::File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut writer = None;
+    eventually("the pipe is being read", || {
+        // Nobody can open it to write before somebody reads.
+        writer = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(pipe).ok();
+        writer.is_some()
+    });
+    writer.expect("it is there")
+}
+
 #[test]
 fn an_ingest_that_is_killed_leaves_the_store_as_it_was_and_the_files_where_they_are() {
     let server = Server::start();
@@ -242,16 +254,7 @@ fn an_ingest_that_is_killed_leaves_the_store_as_it_was_and_the_files_where_they_
         let before = report(&scene, store, &["packages"]);
         let words = ["track", "ingest", "--remove", "--store", store, second.to_str().unwrap()];
         let mut child = scene.spinney(&words).arg(&pipe).stdout(Stdio::null()).spawn().unwrap();
-        // It opens the pipe when all of the directory has been added; only then can somebody write to it.
-        eventually("the pipe is being read", || {
-            use std::os::unix::fs::OpenOptionsExt;
-            fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&pipe).is_ok_and(
-                |writer| {
-                    std::mem::forget(writer); // Held, so that the pipe does not end.
-                    true
-                },
-            )
-        });
+        std::mem::forget(held(&pipe)); // So that the pipe does not end.
         kill(pid_of(&child), libc::SIGKILL);
         child.wait().unwrap();
         assert_eq!(report(&scene, store, &["packages"]), before, "{store}");
@@ -414,7 +417,7 @@ fn a_store_that_cannot_be_used_is_told_in_one_line() {
         (server.address("nowhere"), "database \"nowhere\" does not exist"),
         ("postgresql:///x?host=/nowhere&user=u".to_owned(), "No such file"),
         ("postgresql://u:secret@127.0.0.1:1/x".to_owned(), "Connection refused"),
-        ("/nowhere/track.db".to_owned(), "unable to open"),
+        ("/nowhere/track.db".to_owned(), "cannot be opened: No such file"),
     ];
     for (store, said) in cases {
         let words = ["track", "ingest", "--wait", "50ms", "--store", &store, records.to_str().unwrap()];
@@ -424,12 +427,24 @@ fn a_store_that_cannot_be_used_is_told_in_one_line() {
         assert!(told.contains(said) && !told.contains("secret"), "{store}: {told}");
         assert!(done.stdout.is_empty());
     }
+    let words = ["track", "report", "--store", "postgresql://u:secret@h/d?sslmode=on"];
+    let done = output(&mut scene.spinney(&words));
+    let told = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{told}");
+    assert!(told.contains("`sslmode` is") && !told.contains("secret"), "{told}");
     // Whoever reads does not wait for PostgreSQL's writers, and makes nothing.
     assert_eq!(report(&scene, &server.address("track"), &["packages"]).lines().count(), 3);
     let missing = scene.home.join("missing.db");
     let done = output(&mut scene.spinney(&["track", "report", "--store", missing.to_str().unwrap()]));
     assert_eq!((done.status.code(), text(&done.stderr).lines().count()), (Some(1), 1));
+    assert!(
+        text(&done.stderr)
+            .ends_with("missing.db: cannot be opened: No such file or directory (os error 2)\n")
+    );
     assert!(!missing.exists());
+    // Nor is a name that nobody has an answer without a word.
+    let words = ["track", "report", "--store", &server.address("track"), "--user", "nobody"];
+    assert!(text(&output(&mut scene.spinney(&words)).stderr).contains("no such runs"));
     assert!(records.join("a.jsonl").exists());
 }
 
@@ -463,6 +478,184 @@ fn a_full_disk_costs_nothing_that_was_kept() {
     );
     assert!(said.contains("\nnumpy,python,101,2,101.000\nsix,python,1,1,1.000\n"), "{said}");
     assert!(said.ends_with("new: 0 runs, 0 processes, 0 imports\n"), "{said}");
+}
+
+#[test]
+fn a_server_that_dies_loses_nothing_that_was_accepted_and_the_ingest_can_be_repeated() {
+    let mut server = Server::start();
+    let (scene, [_, store]) = stores(&server);
+    let (first, second) = (write(&scene, "first", &TWO_RUNS[..1]), write(&scene, "second", &TWO_RUNS[1..]));
+    assert!(ingest(&scene, &store, &first).status.success());
+    let before = report(&scene, &store, &["packages"]);
+    let pipe = scene.home.join("pipe");
+    assert!(output(scene.native("mkfifo").arg(&pipe)).status.success());
+    let words = ["track", "ingest", "--remove", "--store", &store, second.to_str().unwrap()];
+    let mut command = scene.spinney(&words);
+    let child = command.arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let writer = held(&pipe);
+    server.kill();
+    drop(writer); // Now it goes on.
+    let done = finish(child);
+    let told = text(&done.stderr);
+    assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.contains("the connection to its server was lost; try again"), "{told}");
+    assert!(second.join("b.jsonl").exists(), "what was not accepted stays");
+    let done = ingest(&scene, &store, &second);
+    let told = text(&done.stderr);
+    assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "nobody is there: {told}");
+    server.restart();
+    assert_eq!(report(&scene, &store, &["packages"]), before);
+    let again = ingest(&scene, &store, &second);
+    assert!(text(&again.stdout).contains("new: 1 runs, 1 processes, 1 imports"), "{again:?}");
+    server.kill();
+    server.restart();
+    assert!(report(&scene, &store, &["packages"]).contains("numpy,python,101,2,"), "it was accepted");
+}
+
+#[test]
+fn a_full_disk_of_a_server_costs_nothing_that_was_kept() {
+    let server = Server::with_a_small_disk();
+    let (scene, _) = stores(&server);
+    let store = server.small_database("small");
+    let small = write(&scene, "small", TWO_RUNS);
+    let path = "/e/".repeat(1000);
+    let names: Vec<String> = (0..10_000).map(|number| format!("package{number}")).collect();
+    // Paths that cannot be packed, of more than the 16 MB.
+    let paths: Vec<String> = names.iter().map(|name| hard_to_pack(name, &path)).collect();
+    let imports: Vec<_> =
+        names.iter().zip(&paths).map(|(name, path)| (name.as_str(), "1", path.as_str(), 1, "p")).collect();
+    let large = write(&scene, "large", &[Run { uuid: "l", user: "u", probability: 1.0, imports: &imports }]);
+    assert!(ingest(&scene, &store, &small).status.success());
+    let before = report(&scene, &store, &["packages"]);
+    let done = ingest(&scene, &store, &large);
+    let told = text(&done.stderr);
+    assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.contains("no space is left where it lies"), "{told}");
+    assert_eq!(report(&scene, &store, &["packages"]), before);
+    assert!(text(&ingest(&scene, &store, &small).stdout).contains("new: 0 runs, 0 processes, 0 imports"));
+}
+
+/// A path as long as `like` of which PostgreSQL cannot make less.
+fn hard_to_pack(name: &str, like: &str) -> String {
+    use ring::digest::{SHA256, digest};
+    let mut text = String::from("/");
+    let mut state = digest(&SHA256, name.as_bytes());
+    while text.len() < like.len() {
+        text.extend(state.as_ref().iter().map(|byte| char::from(b'0' + byte % 75)));
+        state = digest(&SHA256, state.as_ref());
+    }
+    text
+}
+
+#[test]
+fn a_server_is_spoken_to_in_secret_if_that_is_asked_for_or_not_at_all() {
+    let (server, port) = Server::sealed();
+    let (scene, _) = stores(&server);
+    let plain = Server::plain();
+    plain.0.database("track");
+    let records = write(&scene, "records", TWO_RUNS);
+    let authority = scene.home.join("authority.pem");
+    fs::write(&authority, include_str!("certificates/authority.pem")).unwrap();
+    let empty = scene.home.join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let at = |host: &str, port: u16, words: &str| format!("postgresql://site@{host}:{port}/track?{words}");
+    let known = format!("sslrootcert={}", authority.display());
+    let refused = [
+        (at("localhost", port, "sslmode=verify-full"), "certificate is not trusted"), // nobody known vouches for it
+        (at("localhost", port, "sslmode=require"), "certificate is not trusted"),     // the same
+        (at("127.0.0.1", port, &format!("sslmode=verify-full&{known}")), "certificate is not trusted"), // another name
+        (
+            at("localhost", port, &format!("sslmode=require&sslrootcert={}", empty.display())),
+            "no certificate of an authority",
+        ),
+        (at("localhost", port, "sslmode=require&sslrootcert=/nowhere.pem"), "/nowhere.pem: No such file"),
+        (at("localhost", plain.1, &format!("sslmode=require&{known}")), "server does not support TLS"),
+        (at("localhost", plain.1, &format!("sslmode=verify-full&{known}")), "server does not support TLS"),
+    ];
+    for (store, said) in refused {
+        let done = ingest(&scene, &store, &records);
+        let told = text(&done.stderr);
+        assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "{store}: {told}");
+        assert!(told.contains(said), "{store}: {told}");
+    }
+    let sealed =
+        [("verify-full", &known), ("verify-ca", &known), ("require", &known), ("prefer", &String::new())];
+    for (mode, more) in sealed {
+        let store = at("localhost", port, &format!("sslmode={mode}&{more}"));
+        let done = ingest(&scene, &store, &records);
+        assert!(done.status.success(), "{store}: {}", text(&done.stderr));
+    }
+    // From now on the server itself lets nobody in who does not use TLS.
+    server.sealed_only(port);
+    assert!(
+        report(&scene, &at("localhost", port, "sslmode=prefer"), &["packages"])
+            .contains("numpy,python,101,2")
+    );
+    assert!(!ingest(&scene, &at("localhost", port, "sslmode=disable"), &records).status.success());
+    // Where nothing is asked for, what the server offers is taken.
+    assert!(ingest(&scene, &at("localhost", plain.1, ""), &records).status.success());
+}
+
+#[test]
+fn packages_that_are_installed_and_that_nobody_imports_are_named() {
+    let server = Server::start();
+    let (scene, stores) = stores(&server);
+    let prefix = scene.home.join("opt");
+    let site = prefix.join("lib/python3.11/site-packages");
+    let library = prefix.join("lib/R/library");
+    for (info, name, module) in [
+        ("numpy-2.0", "numpy", "numpy"),
+        ("scikit_learn-1.5", "scikit-learn", "sklearn"),
+        ("six-1.0", "six", "six"),
+    ] {
+        let info = site.join(format!("{info}.dist-info"));
+        fs::create_dir_all(&info).unwrap();
+        fs::write(info.join("METADATA"), format!("Name: {name}\n")).unwrap();
+        fs::write(info.join("RECORD"), format!("{module}/__init__.py,,\n")).unwrap();
+    }
+    fs::create_dir_all(library.join("ggplot2")).unwrap();
+    fs::write(library.join("ggplot2/DESCRIPTION"), "Package: ggplot2\nVersion: 3.4\nBuilt: R 4.2\n").unwrap();
+    // By another path than the one that is named below: what counts is where it leads.
+    std::os::unix::fs::symlink(&prefix, scene.home.join("link")).unwrap();
+    let numpy = site.join("numpy/__init__.py").display().to_string();
+    let run = Run {
+        uuid: "a",
+        user: "ada",
+        probability: 1.0,
+        imports: &[("numpy", "2.0", &numpy, 1, "p"), ("six", "1.0", "/h/ada/env/six.py", 1, "p")],
+    };
+    let records = write(&scene, "records", &[run]);
+    let link = scene.home.join("link").display().to_string();
+    for store in &stores {
+        assert!(ingest(&scene, store, &records).status.success());
+        let all = report(&scene, store, &["--installed-in", &link, "--unseen-days", "0"]);
+        let rest = format!(
+            "ggplot2,R,3.4,never,0,{link}\nscikit-learn,python,1.5,never,0,{link}\nsix,python,1.0,never,1,{link}\n"
+        );
+        let head = "package,program,version,last_import,runs_elsewhere,installed_in\n";
+        assert_eq!(all, format!("{head}{rest}numpy,python,2.0,2023-11-14,0,{link}\n"), "{store}");
+        let lately =
+            report(&scene, store, &["installed", "--installed-in", &link, "--unseen-days", "100000"]);
+        assert_eq!(lately, format!("{head}{rest}"), "{store}");
+        let page = report_as(&scene, store, "html", &["--installed-in", &link]);
+        assert!(
+            page.contains("Installed and not imported") && page.contains("scikit-learn"),
+            "it has all answers"
+        );
+        let page = report_as(&scene, store, "html", &[]);
+        assert!(!page.contains("Installed and not imported"), "nobody said what is installed");
+    }
+    for (words, said) in [
+        (vec!["installed"], "needs `--installed-in PREFIX`"),
+        (vec!["--installed-in", "/nowhere"], "/nowhere: No such file"),
+        (vec!["--installed-in", "/proc/self/fd"], "no packages of Python or R"),
+    ] {
+        let words = [vec!["track", "report", "--store", &stores[0]], words].concat();
+        let done = output(&mut scene.spinney(&words));
+        let told = text(&done.stderr);
+        assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+        assert!(told.contains(said), "{told}");
+    }
 }
 
 #[test]

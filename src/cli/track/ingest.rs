@@ -16,7 +16,7 @@ use crate::track::store::{Place, Purpose, Store};
 #[derive(Debug, Args)]
 pub struct IngestArgs {
     /// The store, a file or `postgresql://USER@HOST/DATABASE`; made if it is not there
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = super::StoreName)]
     store: Place,
     /// How long to wait for others who write it
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -40,8 +40,11 @@ pub fn run(args: &IngestArgs) -> ExitCode {
     };
     let added = done.added;
     println!(
-        "{} files read; new: {} runs, {} processes, {} imports",
-        done.files, added.runs, added.processes, added.imports
+        "{} read; new: {} runs, {} processes, {} imports",
+        counted(done.files, "file"),
+        added.runs,
+        added.processes,
+        added.imports
     );
     if done.bad_lines > 0 {
         eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);

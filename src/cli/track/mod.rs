@@ -7,9 +7,14 @@ mod ingest;
 mod report;
 mod send;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
+
+use crate::track::store::place::{Place, PlaceError};
 
 /// Tell which packages jobs import
 ///
@@ -44,6 +49,27 @@ pub fn run(args: &TrackArgs) -> ExitCode {
         Command::Ingest(args) => ingest::run(args),
         Command::Report(args) => report::run(args),
         Command::Send(args) => send::run(args),
+    }
+}
+
+/// Reads the name of a store. What is none is not repeated in the error: it may have a password in it.
+#[derive(Debug, Clone, Copy)]
+struct StoreName;
+
+impl TypedValueParser for StoreName {
+    type Value = Place;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Place, clap::Error> {
+        let refuse = |why: &dyn std::fmt::Display| {
+            command.clone().error(ErrorKind::ValueValidation, format!("`--store`: {why}"))
+        };
+        let text = value.to_str().ok_or_else(|| refuse(&"is no text"))?;
+        text.parse().map_err(|error: PlaceError| refuse(&error))
     }
 }
 

@@ -1,11 +1,15 @@
 //! `spinney track report`.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::environment::installed::{Installed, installed};
 use crate::text::counted;
+use crate::track::report::installed::{Installation, Package};
 use crate::track::report::{DAY_SECONDS, Per, Question, Report, Wanted, report};
 use crate::track::run::now;
 use crate::track::store::{Place, Purpose, Store};
@@ -16,7 +20,7 @@ use crate::track::store::{Place, Purpose, Store};
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// The store, a file or `postgresql://USER@HOST/DATABASE`
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = super::StoreName)]
     store: Place,
     /// How long to wait for others who write it
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -39,9 +43,12 @@ pub struct ReportArgs {
     /// Print pseudonyms in place of users and projects; in one store they are always the same
     #[arg(long)]
     anonymous: bool,
-    /// For `unseen`: not for so many days
+    /// For `unseen` and `installed`: not for so many days
     #[arg(long, value_name = "N", default_value_t = 90.0)]
     unseen_days: f64,
+    /// For `installed`: an environment, a site directory of Python or a library of R; repeatable
+    #[arg(long, value_name = "PREFIX")]
+    installed_in: Vec<PathBuf>,
     /// Print at most so many rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     rows: usize,
@@ -63,9 +70,22 @@ enum Format {
 pub fn run(args: &ReportArgs) -> ExitCode {
     let questions = match (&args.questions[..], args.format) {
         ([], Format::Html) => Question::value_variants().to_vec(),
+        ([], _) if !args.installed_in.is_empty() => vec![Question::Installed],
         ([], _) => vec![Question::Packages],
         (asked, _) => asked.to_vec(),
     };
+    let is_known = |question: &Question| *question != Question::Installed || !args.installed_in.is_empty();
+    let questions: Vec<Question> = questions.into_iter().filter(is_known).collect();
+    if args.questions.contains(&Question::Installed) && args.installed_in.is_empty() {
+        return super::failed("`installed` needs `--installed-in PREFIX`");
+    }
+    let mut installations = Vec::new();
+    for prefix in &args.installed_in {
+        match installation(prefix) {
+            Ok(found) => installations.push(found),
+            Err(error) => return super::failed(format_args!("{}: {error}", prefix.display())),
+        }
+    }
     let wanted = Wanted {
         questions,
         per: args.per,
@@ -74,6 +94,7 @@ pub fn run(args: &ReportArgs) -> ExitCode {
         project: args.project.clone(),
         anonymous: args.anonymous,
         days: args.unseen_days,
+        installations,
         rows_max: args.rows,
         now: now(),
     };
@@ -85,10 +106,32 @@ pub fn run(args: &ReportArgs) -> ExitCode {
                 let runs = counted(report.ahead, "run");
                 eprintln!("spinney: {runs} began later than now by this machine's clock: taken as begun now");
             }
+            // An empty table may also be a name that was misspelt.
+            if report.runs.0 == 0 {
+                eprintln!("spinney: {}: it has no such runs", args.store);
+            }
         }
         Err(error) => return super::failed(format_args!("{}: {error}", args.store)),
     }
     ExitCode::SUCCESS
+}
+
+/// What is installed in `prefix`.
+fn installation(prefix: &Path) -> io::Result<Installation> {
+    let package = |it: Installed| Package {
+        name: it.name,
+        program: it.program,
+        version: it.version,
+        imported_as: it.imported_as,
+    };
+    let packages = installed(prefix)?.into_iter().map(package).collect();
+    let mut paths = vec![std::path::absolute(prefix)?, prefix.canonicalize()?];
+    paths.dedup();
+    Ok(Installation {
+        name: prefix.display().to_string(),
+        paths: paths.iter().map(|path| path.display().to_string()).collect(),
+        packages,
+    })
 }
 
 fn print(report: &Report, wanted: &Wanted, format: Format) {

@@ -6,7 +6,7 @@
 //! Invariant: this says what one run used, never what can be deleted; every report says so.
 
 mod copper;
-mod packages;
+pub mod packages;
 mod text;
 mod tree;
 

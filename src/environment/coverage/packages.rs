@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Thing, Tree};
@@ -106,10 +107,7 @@ impl Packages {
 
     fn read_description(&mut self, description: &Path) {
         let Some(text) = self.text(description) else { return };
-        let field = |name: &str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            value.map(|value| value.trim().to_owned())
-        };
+        let field = |name| field(&text, name).map(str::to_owned);
         // Only installation writes `Built`; without it this is a source package or something else.
         let (Some(name), Some(_), Some(parent)) = (field("Package"), field("Built"), description.parent())
         else {
@@ -141,14 +139,8 @@ impl Packages {
     }
 
     fn text(&mut self, file: &Path) -> Option<String> {
-        let read = || -> std::io::Result<Vec<u8>> {
-            if fs::metadata(file)?.len() > LIST_BYTES_MAX {
-                return Err(std::io::Error::other("too long for a list of files"));
-            }
-            fs::read(file)
-        };
-        match read() {
-            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        match text_of(file) {
+            Ok(text) => Some(text),
             Err(error) => {
                 self.troubles.push(format!("{}: {error}", file.display()));
                 None
@@ -157,8 +149,26 @@ impl Packages {
     }
 }
 
+/// What a package manager wrote into `file`.
+///
+/// # Errors
+/// It cannot be read, or is longer than any such list.
+pub fn text_of(file: &Path) -> io::Result<String> {
+    if fs::metadata(file)?.len() > LIST_BYTES_MAX {
+        return Err(io::Error::other("too long for a list of files"));
+    }
+    Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
+}
+
+/// The value of `NAME: VALUE` in a text of METADATA or DESCRIPTION.
+pub fn field<'text>(text: &'text str, name: &str) -> Option<&'text str> {
+    // The head ends with an empty line; a long text about the package may follow.
+    let head = text.lines().take_while(|line| !line.trim().is_empty());
+    head.filter_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).next()
+}
+
 /// The first field of a line of CSV.
-fn first_field(line: &str) -> String {
+pub fn first_field(line: &str) -> String {
     let Some(quoted) = line.strip_prefix('"') else {
         return line.split(',').next().unwrap_or_default().to_owned();
     };

@@ -3,19 +3,25 @@
 //! Every figure is weighted by one over the probability with which its run was kept, so sampled and whole records can
 //! be compared. Numbers of users and packages cannot be weighted: they are what was seen.
 //!
-//! In reading order: `runs`, which are asked about and what they are called; `tally`, what is added up; `answers`, the
-//! tables; `shown`, the page.
+//! In reading order: `runs`, which are asked about and what they are called; `pass`, by whom what is added up; `tally`,
+//! what that is, with `seen`; `answers` and `installed`, the tables; `shown`, the page.
 //!
 //! Not here: how a table is written (`table`), how records are remembered (`store`).
 
 mod answers;
+pub mod installed;
+mod pass;
 mod runs;
+mod seen;
 mod shown;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use self::answers::{interpreters, libraries, packages, people, versions};
+use self::installed::{Installation, installed};
+use self::pass::{AllKeys, parts_of, pass};
 use self::runs::Runs;
-use self::tally::{Locals, People, Tally};
 use super::store::{Store, StoreError};
 use super::table::Table;
 
@@ -37,6 +43,8 @@ pub enum Question {
     Asked,
     /// Packages not seen for a while
     Unseen,
+    /// Packages that are installed and not imported for a while; needs `--installed-in`
+    Installed,
     /// Shared objects that processes had mapped
     Libraries,
     /// Users
@@ -69,8 +77,10 @@ pub struct Wanted {
     pub project: Option<String>,
     /// Users and projects by pseudonyms.
     pub anonymous: bool,
-    /// For [`Question::Unseen`]: for how many days.
+    /// For [`Question::Unseen`] and [`Question::Installed`]: for how many days.
     pub days: f64,
+    /// For [`Question::Installed`]: what is installed where.
+    pub installations: Vec<Installation>,
     /// Rows of each table at most.
     pub rows_max: usize,
     /// What time it is.
@@ -98,38 +108,27 @@ pub struct Report {
 /// One pass over the imports of the runs in question.
 pub fn report(store: &mut Store, wanted: &Wanted) -> Result<Report, StoreError> {
     let runs = Runs::read(store, wanted)?;
+    let parts = parts_of(&runs);
+    answered(store, wanted, runs, parts)
+}
+
+/// Answers all questions about `runs`, which are added up in `parts`.
+fn answered(store: &mut Store, wanted: &Wanted, runs: Runs, parts: usize) -> Result<Report, StoreError> {
     let modules = store.modules()?;
-    let asks = |questions: &[Question]| wanted.questions.iter().any(|asked| questions.contains(asked));
-    let by_name = [Question::Packages, Question::Slowest, Question::Asked, Question::Unseen];
-    let mut names = asks(&by_name).then(|| Tally::by_name(&modules, wanted.per));
-    let mut of_versions = asks(&[Question::Versions]).then(|| Tally::by_version(&modules, wanted.per));
-    let mut mapped = asks(&[Question::Libraries]).then(|| Tally::by_library(&modules, wanted.per));
-    let mut locals = asks(&[Question::Interpreters]).then(|| Locals::new(&modules));
-    let mut users = asks(&[Question::Users]).then(|| People::new(&modules, &runs, Per::User));
-    let mut projects = asks(&[Question::Projects]).then(|| People::new(&modules, &runs, Per::Project));
-    store.imports(runs.first(), &mut |import| {
-        let Some(run) = runs.get(import.run) else { return };
-        [&mut names, &mut of_versions, &mut mapped]
-            .into_iter()
-            .flatten()
-            .for_each(|tally| tally.add(run, &import));
-        locals.iter_mut().for_each(|locals| locals.add(run, &import));
-        [&mut users, &mut projects].into_iter().flatten().for_each(|people| people.add(run, &import));
-    })?;
+    let keys = AllKeys::new(&modules, wanted);
+    let sums = pass(store, &runs, &keys, wanted, parts)?;
     let mut answers = Vec::new();
     for &question in &wanted.questions {
         let table = match question {
-            Question::Interpreters => Some(interpreters(store, &runs, locals.take(), wanted.per)?),
-            Question::Versions => of_versions.as_ref().map(|tally| versions(&runs, tally)),
-            Question::Libraries => mapped.as_ref().map(|tally| libraries(&runs, tally)),
-            Question::Users => users.as_ref().map(|people_| people(&runs, people_, "user")),
-            Question::Projects => projects.as_ref().map(|people_| people(&runs, people_, "project")),
-            _ => names.as_ref().map(|tally| packages(&runs, tally, question, wanted)),
+            Question::Interpreters => Some(interpreters(store, &runs, sums.locals.as_ref(), wanted)?),
+            Question::Versions => sums.versions.as_ref().map(|tally| versions(&runs, tally, wanted)),
+            Question::Installed => sums.places.as_ref().map(|tally| installed(tally, wanted)),
+            Question::Libraries => sums.libraries.as_ref().map(|tally| libraries(&runs, tally, wanted)),
+            Question::Users => sums.users.as_ref().map(|users| people(&runs, users, wanted)),
+            Question::Projects => sums.projects.as_ref().map(|projects| people(&runs, projects, wanted)),
+            _ => sums.names.as_ref().map(|tally| packages(&runs, tally, question, wanted)),
         };
-        answers.extend(table.map(|mut table| {
-            table.rows.truncate(wanted.rows_max);
-            (question, table)
-        }));
+        answers.extend(table.map(|table| (question, table)));
     }
     Ok(Report { runs: runs.numbers(), answers, ahead: runs.ahead, only: runs.only })
 }

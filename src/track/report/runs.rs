@@ -1,7 +1,8 @@
 //! The runs that are asked about, what each counts, and what users and projects are called.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use ring::hmac;
 
@@ -12,7 +13,6 @@ use crate::track::store::{RunRow, Store, StoreError};
 pub(super) struct Runs {
     /// By their numbers.
     rows: Vec<Option<RunRow>>,
-    first: u32,
     names: Names,
     pub(super) only: Vec<String>,
     /// Runs that began later than now: the clock of whoever ingested them was ahead. They count as begun now.
@@ -21,6 +21,8 @@ pub(super) struct Runs {
 
 impl Runs {
     pub(super) fn read(store: &mut Store, wanted: &Wanted) -> Result<Self, StoreError> {
+        // Before the words: an ingest that ends in between adds words that these runs do not have, not the reverse.
+        let all = store.runs()?;
         let words = store.words()?;
         let key = if wanted.anonymous { Some(store.secret()?) } else { None };
         let names =
@@ -31,9 +33,14 @@ impl Runs {
         let fits = |asked: Option<Option<u32>>, word: Option<u32>| {
             asked.is_none_or(|asked| asked.is_some() && asked == word)
         };
-        let (mut rows, mut first) = (Vec::new(), None);
+        let mut rows = Vec::new();
         let mut ahead = 0;
-        for mut run in store.runs()? {
+        for mut run in all {
+            // What is added up has a place for each word.
+            if [Some(run.user), run.project].iter().flatten().any(|&word| word as usize >= names.words.len())
+            {
+                return Err(StoreError::Damaged);
+            }
             ahead += u64::from(run.started > wanted.now);
             run.started = run.started.min(wanted.now);
             let is_wanted = wanted.since.is_none_or(|since| run.started >= since)
@@ -42,12 +49,11 @@ impl Runs {
             if is_wanted {
                 rows.resize(run.id as usize, None);
                 rows.push(Some(run));
-                first = first.or(Some(run.id));
             }
         }
         let only = [(&wanted.user, Per::User), (&wanted.project, Per::Project)].into_iter();
         let only = only.filter_map(|(name, per)| Some(names.told(name.as_ref()?, per))).collect();
-        Ok(Runs { rows, first: first.unwrap_or(0), names, only, ahead })
+        Ok(Runs { rows, names, only, ahead })
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&RunRow> {
@@ -58,9 +64,12 @@ impl Runs {
         self.rows.iter().flatten()
     }
 
-    /// The least number of all.
-    pub(super) fn first(&self) -> u32 {
-        self.first
+    /// Numbers from the first to the last, divided so that as many runs are in each of the `parts`.
+    pub(super) fn ranges(&self, parts: usize) -> Vec<Range<u32>> {
+        let numbers: Vec<u32> = self.all().map(|run| run.id).collect();
+        let start = |part: usize| numbers.get(numbers.len() * part / parts).copied();
+        let end = self.rows.len() as u32;
+        (0..parts).map(|part| start(part).unwrap_or(end)..start(part + 1).unwrap_or(end)).collect()
     }
 
     /// How many there are, and for how many they stand.
@@ -115,25 +124,31 @@ pub(super) fn node_hours(run: &RunRow) -> f64 {
     weight(run) * run.seconds * f64::from(run.nodes) / 3600.0
 }
 
-/// Which pairs were met; counts each once.
-#[derive(Debug, Default)]
-pub(super) struct Met(NumberSet);
+/// A run with what it counts.
+pub(super) struct Counted<'runs> {
+    pub(super) row: &'runs RunRow,
+    pub(super) weight: f64,
+    pub(super) node_hours: f64,
+}
 
-impl Met {
-    /// Whether it is the first time.
-    pub(super) fn is_new(&mut self, one: u32, other: u32) -> bool {
-        self.0.insert((u64::from(one) << 32) | u64::from(other))
+impl<'runs> Counted<'runs> {
+    pub(super) fn new(row: &'runs RunRow) -> Self {
+        Counted { row, weight: weight(row), node_hours: node_hours(row) }
     }
 }
 
-/// Numbers that the store gave: nobody can choose them so that they collide, and a report asks for each import.
-pub(super) type NumberSet = HashSet<u64, BuildHasherDefault<Mixed>>;
+/// By numbers that the store gave: nobody can choose them so that they collide, and a report asks for each import.
+pub(super) type NumberMap = HashMap<u32, u32, BuildHasherDefault<Mixed>>;
 
 /// A number times an odd constant (2^64 over the golden ratio), with the well mixed upper half in the lower too.
 #[derive(Debug, Default)]
 pub(super) struct Mixed(u64);
 
 impl Hasher for Mixed {
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
     fn write_u64(&mut self, number: u64) {
         let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
@@ -145,19 +160,5 @@ impl Hasher for Mixed {
 
     fn finish(&self) -> u64 {
         self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pair_is_new_once_and_is_not_its_reverse() {
-        let mut met = Met::default();
-        let pairs = (0..200).flat_map(|one| (0..200).map(move |other| (one * 7, other << 20)));
-        assert!(pairs.clone().all(|(one, other)| met.is_new(one, other)));
-        assert!(!pairs.clone().any(|(one, other)| met.is_new(one, other)));
-        assert!(met.is_new(1, 2) && met.is_new(2, 1));
     }
 }

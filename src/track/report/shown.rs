@@ -73,6 +73,14 @@ fn section(question: Question, table: &Table, wanted: &Wanted) -> Section {
             "Not seen any more",
             format!("Packages that no run has imported for {} days, but some did before.", wanted.days),
         ),
+        Question::Installed => (
+            "installed",
+            "Installed and not imported",
+            format!(
+                "Packages that no run has imported from where they are installed for {} days. Runs that imported the same from elsewhere are told beside.",
+                wanted.days
+            ),
+        ),
         Question::Libraries => (
             "libraries",
             "Shared objects",
@@ -102,7 +110,7 @@ fn section(question: Question, table: &Table, wanted: &Wanted) -> Section {
 fn picture(question: Question, title: &str, table: &Table) -> Option<maud::Markup> {
     let value = table.rows.first()?.iter().position(Cell::is_number)?;
     // What is asked for is a part of a number, and the oldest of what is gone is no more than another.
-    if table.rows.len() < 2 || [Question::Asked, Question::Unseen].contains(&question) {
+    if table.rows.len() < 2 || [Question::Asked, Question::Unseen, Question::Installed].contains(&question) {
         return None;
     }
     let program = table.columns.iter().position(|column| *column == "program");

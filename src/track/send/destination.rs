@@ -32,6 +32,8 @@ pub enum Destination {
         servers: Vec<String>,
         /// The topic.
         topic: String,
+        /// The file that says how to be let in, if anybody asks.
+        access: Option<PathBuf>,
     },
     /// Nowhere: runs are tracked and forgotten, which tells what tracking costs.
     Nowhere,
@@ -51,7 +53,7 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
     /// `kafka:` with something else behind it.
-    #[error("expected `kafka://HOST:PORT/TOPIC`")]
+    #[error("expected `kafka://HOST:PORT/TOPIC` or `kafka://HOST:PORT/TOPIC?access=FILE`")]
     Kafka,
     /// This binary was built without a client.
     #[error("this binary was built without Kafka; build it with `--features kafka`")]
@@ -106,7 +108,11 @@ impl Destination {
             Destination::Syslog(socket) => with("syslog:", socket),
             Destination::Logger => "logger".into(),
             Destination::Http(address) => address.into(),
-            Destination::Kafka { servers, topic } => format!("kafka://{}/{topic}", servers.join(",")).into(),
+            Destination::Kafka { servers, topic, access } => {
+                let address = format!("kafka://{}/{topic}", servers.join(","));
+                let access = access.as_ref().map(|file| format!("?access={}", file.display()));
+                (address + &access.unwrap_or_default()).into()
+            }
             Destination::Nowhere => "none".into(),
         }
     }
@@ -135,6 +141,14 @@ fn address(text: &str) -> Result<Destination, DestinationError> {
     if let Some(rest) = text.strip_prefix("kafka:") {
         let (servers, topic) =
             rest.strip_prefix("//").and_then(|rest| rest.split_once('/')).ok_or(DestinationError::Kafka)?;
+        // Of the file there is only the name here: what it says must not be on a command line.
+        let (topic, access) = match topic.split_once('?') {
+            Some((topic, more)) => {
+                (topic, Some(more.strip_prefix("access=").ok_or(DestinationError::Kafka)?))
+            }
+            None => (topic, None),
+        };
+        let access = access.map(std::path::absolute).transpose().map_err(|_| DestinationError::Kafka)?;
         let servers: Vec<String> = servers.split(',').map(str::to_owned).collect();
         let has_port = |server: &String| {
             server
@@ -147,7 +161,7 @@ fn address(text: &str) -> Result<Destination, DestinationError> {
         if cfg!(not(feature = "kafka")) {
             return Err(DestinationError::NoKafka);
         }
-        return Ok(Destination::Kafka { servers, topic: topic.to_owned() });
+        return Ok(Destination::Kafka { servers, topic: topic.to_owned(), access });
     }
     let uri: hyper::Uri = text.parse().map_err(|_| DestinationError::Http)?;
     match uri.host() {
@@ -182,6 +196,8 @@ mod tests {
             ("kafka://a/b", Err(DestinationError::Kafka)), // no port
             ("kafka://a:1", Err(DestinationError::Kafka)), // no topic
             ("kafka://a:1,:2/b", Err(DestinationError::Kafka)), // no host
+            ("kafka://a:1/b?password=c", Err(DestinationError::Kafka)), // never here
+            ("kafka://a:1/b?access=", Err(DestinationError::Kafka)), // no file
         ];
         for (text, expected) in cases {
             let read = Destination::parse(OsStr::new(text));
@@ -192,10 +208,12 @@ mod tests {
         }
         let odd = OsStr::from_bytes(b"/r\xff");
         assert_eq!(Destination::parse(odd).unwrap().to_text().as_bytes(), b"file:/r\xff");
-        let kafka = Destination::parse(OsStr::new("kafka://a:1,b:2/records"));
-        match cfg!(feature = "kafka") {
-            true => assert_eq!(kafka.unwrap().to_text(), "kafka://a:1,b:2/records"),
-            false => assert_eq!(kafka, Err(DestinationError::NoKafka)),
+        for text in ["kafka://a:1,b:2/records", "kafka://a:1/records?access=/etc/site/kafka.toml"] {
+            let kafka = Destination::parse(OsStr::new(text));
+            match cfg!(feature = "kafka") {
+                true => assert_eq!(kafka.unwrap().to_text(), text),
+                false => assert_eq!(kafka, Err(DestinationError::NoKafka)),
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A message as the body of a POST, over HTTP or HTTPS; in XALT's form one POST for each record, as XALT does it.
 //!
-//! TLS 1.3; who may answer is decided by the machine's own list of authorities, so that a site's own counts, or by the
-//! file that SSL_CERT_FILE names. Redirections are not followed: records go where they were told to.
+//! Redirections are not followed: records go where they were told to.
+//!
+//! Not here: who may answer over HTTPS (`trust`).
 //!
 //! Invariant: only an answer 2xx means that the message was taken; each try has the same `idempotency-key`.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,22 +16,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Body, Outgoing, SendError};
-
-/// Where distributions keep the authorities that they trust: Debian and SUSE, Red Hat, Alpine.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+use crate::track::trust::Trust;
 
 /// Between two tries: 50 ms at first, then twice as long each time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -90,7 +81,7 @@ async fn once(uri: &Uri, bodies: &[Body], taken: &mut usize) -> Result<(), SendE
         false => handshake(stream).await?,
         true => {
             let name = ServerName::try_from(host).map_err(|_| refused("no name"))?;
-            let connector = TlsConnector::from(Arc::new(trusting()?));
+            let connector = TlsConnector::from(Arc::new(Trust::Authorities(None).config()?));
             handshake(connector.connect(name, stream).await?).await?
         }
     };
@@ -141,22 +132,6 @@ where
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
     Ok(sender)
-}
-
-/// Trusts what this machine trusts.
-fn trusting() -> Result<ClientConfig, SendError> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let usual = || AUTHORITIES.iter().map(PathBuf::from).find(|file| file.exists());
-    let file = named.or_else(usual).ok_or_else(|| refused("no list of authorities on this machine"))?;
-    let mut roots = RootCertStore::empty();
-    let listed = CertificateDer::pem_file_iter(&file).map_err(io::Error::other)?;
-    // One that cannot be read is one that is not trusted.
-    roots.add_parsable_certificates(listed.flatten());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(io::Error::other)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn refused(why: &str) -> SendError {

@@ -10,11 +10,15 @@
 //!
 //! Not here: what a message says (`record`, `xalt_form`).
 
+#[cfg(all(feature = "kafka", test))]
+mod broker;
 pub mod destination;
 pub mod files;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(any(feature = "kafka", test))]
+pub mod kafka_access;
 pub mod leaving;
 pub mod spool;
 pub mod syslog;
@@ -145,7 +149,9 @@ pub fn deliver(outgoing: &Outgoing, deadline: Instant) -> Result<(), SendError> 
         Destination::Logger => syslog::to_logger(outgoing, deadline),
         Destination::Http(address) => http::post(address, outgoing, deadline),
         #[cfg(feature = "kafka")]
-        Destination::Kafka { servers, topic } => kafka::produce(servers, topic, outgoing, deadline),
+        Destination::Kafka { servers, topic, access } => {
+            kafka::produce(servers, topic, access.as_deref(), outgoing, deadline)
+        }
         #[cfg(not(feature = "kafka"))]
         Destination::Kafka { .. } => Err(SendError::Unsupported),
         Destination::Nowhere => Ok(()),

@@ -140,16 +140,18 @@ impl<'database> Adding<'database> {
                 Some((id, is_told)) => {
                     // XALT's packages may come before their run, and say no command.
                     if !is_told && !run.command.is_empty() {
-                        self.describe_run(id, &uuid, run, started)?;
+                        self.describe_run(id, &uuid, run, started, seconds)?;
                     }
                     (id, self.packages(id)?)
                 }
                 None => {
                     let id = self.next(Numbered::Run);
-                    self.describe_run(id, &uuid, run, started)?;
+                    self.describe_run(id, &uuid, run, started, seconds)?;
                     self.added.runs += 1;
                     self.added.ahead += u64::from(started < run.started);
-                    (id, Packages::new())
+                    // All is told of it: one way to a server and back less for each run.
+                    self.open = Some(OpenRun { uuid, id, packages: Packages::new(), is_changed: false });
+                    return Ok(());
                 }
             };
             self.open = Some(OpenRun { uuid, id, packages, is_changed: false });
@@ -188,7 +190,14 @@ impl<'database> Adding<'database> {
     }
 
     /// Writes what is told of a run at its start.
-    fn describe_run(&mut self, id: i64, uuid: &str, run: &Run, started: f64) -> Result<(), StoreError> {
+    fn describe_run(
+        &mut self,
+        id: i64,
+        uuid: &str,
+        run: &Run,
+        started: f64,
+        seconds: f64,
+    ) -> Result<(), StoreError> {
         let user = self.word(&run.user)?;
         let project = run.project.as_deref().map(|project| self.word(project)).transpose()?;
         let [system, job] =
@@ -196,7 +205,7 @@ impl<'database> Adding<'database> {
         let command = fit(&run.command, PATH_BYTES_MAX);
         self.database.execute(
             "INSERT INTO run (id, uuid, user_word, project_word, system, job, command, nodes, tasks, started, seconds, \
-             probability) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11) ON CONFLICT (id) DO UPDATE SET \
+             probability) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11) ON CONFLICT (id) DO UPDATE SET \
              user_word = excluded.user_word, project_word = excluded.project_word, system = excluded.system, \
              job = excluded.job, command = excluded.command, nodes = excluded.nodes, tasks = excluded.tasks, \
              started = excluded.started, probability = excluded.probability",
@@ -212,6 +221,7 @@ impl<'database> Adding<'database> {
                 Value::Integer(run.tasks.into()),
                 Value::Real(started),
                 Value::Real(run.probability),
+                Value::Real(seconds),
             ],
         )?;
         Ok(())

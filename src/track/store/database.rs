@@ -41,7 +41,7 @@ pub(super) trait Row {
 pub(super) type Each<'each> = &'each mut dyn FnMut(&dyn Row) -> Result<(), StoreError>;
 
 /// A database with the schema.
-pub(super) trait Database: std::fmt::Debug {
+pub(super) trait Database: std::fmt::Debug + Send {
     /// Begins a transaction that is the only one that writes.
     fn begin(&mut self) -> Result<(), StoreError>;
 

@@ -15,6 +15,7 @@ mod postgres;
 mod schema;
 mod sqlite;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use self::database::{Database, Value};
@@ -96,8 +97,6 @@ pub struct ModuleRow {
 /// What one run imported of one module, over all its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportRow {
-    /// Number of the run.
-    pub run: u32,
     /// Number of the module.
     pub module: u32,
     /// Processes that imported it.
@@ -134,6 +133,12 @@ pub enum StoreError {
     /// Nothing was added.
     #[error("no space is left where it lies")]
     Full,
+    /// The file is not there, or somebody else's.
+    #[error("cannot be opened: {0}")]
+    Unopened(#[source] std::io::Error),
+    /// The server ended, or the network did. Nothing was added, or all if only the answer was lost.
+    #[error("the connection to its server was lost; try again")]
+    Lost,
     /// What it says cannot be.
     #[error("it is damaged")]
     Damaged,
@@ -146,9 +151,15 @@ pub enum StoreError {
     /// PostgreSQL, or the way to it.
     #[error("{}", in_one_line(.0))]
     Postgres(#[source] ::postgres::Error),
+    /// Nobody can be recognized.
+    #[error("nobody can be recognized: {0}")]
+    Authorities(#[source] std::io::Error),
+    /// Not who was asked for, or nobody whom an authority knows.
+    #[error("the server's certificate is not trusted ({0}); `sslrootcert=FILE` names another authority")]
+    Untrusted(rustls::CertificateError),
     /// Its tables cannot be made or brought up to date.
     #[error("its tables cannot be made: {}", in_one_line(.0))]
-    Schema(#[source] refinery::Error),
+    Schema(#[source] refinery_core::Error),
 }
 
 /// An error with what caused it, without repetitions.
@@ -167,7 +178,11 @@ fn in_one_line(error: &dyn std::error::Error) -> String {
 
 /// Where records are remembered.
 #[derive(Debug)]
-pub struct Store(Box<dyn Database>);
+pub struct Store {
+    database: Box<dyn Database>,
+    place: Place,
+    wait: Duration,
+}
 
 impl Store {
     /// Opens the store at `place`. Whoever writes it, or a server that does not answer, is waited for so long.
@@ -175,10 +190,19 @@ impl Store {
     /// # Errors
     /// There is none, or it cannot be used.
     pub fn open(place: &Place, purpose: Purpose, wait: Duration) -> Result<Self, StoreError> {
-        Ok(Store(match place {
+        let database: Box<dyn Database> = match place {
             Place::File(file) => Box::new(Sqlite::open(file, purpose, wait)?),
-            Place::Server(config) => Box::new(Postgres::open(config, purpose, wait)?),
-        }))
+            Place::Server(server) => Box::new(Postgres::open(server, purpose, wait)?),
+        };
+        Ok(Store { database, place: place.clone(), wait })
+    }
+
+    /// Opens the same store once more to read it, for another thread.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn again(&self) -> Result<Self, StoreError> {
+        Store::open(&self.place, Purpose::Read, self.wait)
     }
 
     /// Adds files of records, all or nothing. What is known already is not added again. Files of one run are best
@@ -187,7 +211,7 @@ impl Store {
     /// # Errors
     /// The database refused; nothing was added.
     pub fn add(&mut self, batches: &mut dyn Iterator<Item = Batch>) -> Result<Added, StoreError> {
-        adding::add(self.0.as_mut(), batches)
+        adding::add(self.database.as_mut(), batches)
     }
 
     /// All runs, by number.
@@ -198,7 +222,7 @@ impl Store {
         let query =
             "SELECT id, user_word, project_word, started, seconds, nodes, probability FROM run ORDER BY id";
         let mut runs = Vec::new();
-        self.0.query(query, &[], &mut |row| {
+        self.database.query(query, &[], &mut |row| {
             let nodes = row.optional(5)?.and_then(|nodes| u32::try_from(nodes).ok()).unwrap_or(1);
             runs.push(RunRow {
                 id: row.number(0)?,
@@ -220,7 +244,7 @@ impl Store {
     /// The database refused.
     pub fn words(&mut self) -> Result<Vec<String>, StoreError> {
         let mut words = Vec::new();
-        self.0.query("SELECT id, text FROM word ORDER BY id", &[], &mut |row| {
+        self.database.query("SELECT id, text FROM word ORDER BY id", &[], &mut |row| {
             put(&mut words, row.number(0)?, row.text(1)?.to_owned());
             Ok(())
         })?;
@@ -234,7 +258,7 @@ impl Store {
     pub fn modules(&mut self) -> Result<Vec<ModuleRow>, StoreError> {
         let query = "SELECT id, program, name, version, path FROM module ORDER BY id";
         let mut modules = Vec::new();
-        self.0.query(query, &[], &mut |row| {
+        self.database.query(query, &[], &mut |row| {
             let text = |column| Ok::<_, StoreError>(row.text(column)?.to_owned());
             let module = ModuleRow { program: text(1)?, name: text(2)?, version: text(3)?, path: text(4)? };
             put(&mut modules, row.number(0)?, module);
@@ -243,14 +267,27 @@ impl Store {
         Ok(modules)
     }
 
-    /// Calls `each` with every import of the runs from number `first` on, those of one run after each other.
+    /// Calls `each` with what every run `of` those imported that `is_wanted`, in no order of runs.
     ///
     /// # Errors
     /// The database refused.
-    pub fn imports(&mut self, first: u32, each: &mut dyn FnMut(ImportRow)) -> Result<(), StoreError> {
-        let query = "SELECT run, packages FROM imported WHERE run >= $1";
-        self.0.query(query, &[Value::Integer(first.into())], &mut |row| {
-            packages::read(row.number(0)?, row.text(1)?, |import, _| each(import))
+    pub fn imports(
+        &mut self,
+        of: Range<u32>,
+        is_wanted: &dyn Fn(u32) -> bool,
+        each: &mut dyn FnMut(u32, &[ImportRow]),
+    ) -> Result<(), StoreError> {
+        let query = "SELECT run, packages FROM imported WHERE run >= $1 AND run < $2";
+        let ends = [of.start, of.end].map(|end| Value::Integer(end.into()));
+        let mut imports = Vec::new();
+        self.database.query(query, &ends, &mut |row| {
+            let run = row.number(0)?;
+            if is_wanted(run) {
+                imports.clear();
+                packages::read(row.text(1)?, |import, _| imports.push(import))?;
+                each(run, &imports);
+            }
+            Ok(())
         })
     }
 
@@ -261,7 +298,7 @@ impl Store {
     pub fn interpreters(&mut self) -> Result<Vec<InterpreterRow>, StoreError> {
         let mut interpreters = Vec::new();
         let query = "SELECT id, kind, version FROM interpreter ORDER BY id";
-        self.0.query(query, &[], &mut |row| {
+        self.database.query(query, &[], &mut |row| {
             let (kind, version) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
             put(&mut interpreters, row.number(0)?, InterpreterRow { kind, version });
             Ok(())
@@ -274,7 +311,7 @@ impl Store {
     /// # Errors
     /// The database refused.
     pub fn processes(&mut self, each: &mut dyn FnMut(u32, u32)) -> Result<(), StoreError> {
-        self.0.query("SELECT run, interpreter FROM process", &[], &mut |row| {
+        self.database.query("SELECT run, interpreter FROM process", &[], &mut |row| {
             each(row.number(0)?, row.number(1)?);
             Ok(())
         })
@@ -287,7 +324,7 @@ impl Store {
     pub fn secret(&mut self) -> Result<String, StoreError> {
         let mut secret = None;
         let query = "SELECT value FROM setting WHERE name = 'secret'";
-        self.0.query(query, &[], &mut |row| {
+        self.database.query(query, &[], &mut |row| {
             secret = Some(row.text(0)?.to_owned());
             Ok(())
         })?;

@@ -50,51 +50,59 @@ pub(super) fn to_text(packages: &Packages) -> String {
     text
 }
 
-/// Calls `each` with all packages of `text`, which `run` imported.
+/// Calls `each` with all packages of `text`.
 ///
 /// # Errors
 /// It is no such text; some packages may have been told then.
-pub(super) fn read(run: u32, text: &str, mut each: impl FnMut(ImportRow, u32)) -> Result<(), StoreError> {
-    let (mut fields, mut at, mut number) = ([0_u64; FIELDS], 0, None);
-    for byte in text.bytes() {
-        match byte {
-            b'0'..=b'9' => {
-                let digit = u64::from(byte - b'0');
-                // What does not fit is clipped: sums of a run are written saturated.
-                number = Some(number.unwrap_or(0_u64).saturating_mul(10).saturating_add(digit));
-            }
-            _ => {
-                if let Some(number) = number.take() {
-                    *fields.get_mut(at).ok_or(StoreError::Damaged)? = number;
-                    at += 1;
-                }
-                if byte == b']' && at > 0 {
-                    if at != FIELDS {
-                        return Err(StoreError::Damaged);
-                    }
-                    let (import, place) = row(run, &fields)?;
-                    each(import, place);
-                    at = 0;
-                } else if !matches!(byte, b'[' | b',' | b']') {
-                    return Err(StoreError::Damaged);
-                }
-            }
-        }
+pub(super) fn read(text: &str, mut each: impl FnMut(ImportRow, u32)) -> Result<(), StoreError> {
+    let damaged = || StoreError::Damaged;
+    let mut rest = text.as_bytes().strip_prefix(b"[").ok_or_else(damaged)?;
+    let mut fields = [0_u64; FIELDS];
+    if rest == b"]" {
+        return Ok(());
     }
-    if at == 0 && number.is_none() { Ok(()) } else { Err(StoreError::Damaged) }
+    loop {
+        let mut package = rest.strip_prefix(b"[").ok_or_else(damaged)?;
+        for (place, field) in fields.iter_mut().enumerate() {
+            let end = if place + 1 == FIELDS { b']' } else { b',' };
+            (*field, package) = number(package, end).ok_or_else(damaged)?;
+        }
+        let (import, place) = row(&fields)?;
+        each(import, place);
+        rest = match package {
+            [b',', next @ ..] => next,
+            b"]" => return Ok(()),
+            _ => return Err(StoreError::Damaged),
+        };
+    }
 }
 
-fn row(run: u32, fields: &[u64; FIELDS]) -> Result<(ImportRow, u32), StoreError> {
+/// The number at the start of `bytes`, and what comes after the `end` behind it.
+fn number(bytes: &[u8], end: u8) -> Option<(u64, &[u8])> {
+    let (mut number, mut at) = (0_u64, 0);
+    loop {
+        let byte = *bytes.get(at)?;
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (at > 0 && byte == end).then(|| (number, &bytes[at + 1..]));
+        }
+        // What does not fit is clipped: sums of a run are written saturated.
+        number = number.saturating_mul(10).saturating_add(digit.into());
+        at += 1;
+    }
+}
+
+fn row(fields: &[u64; FIELDS]) -> Result<(ImportRow, u32), StoreError> {
     let &[module, processes, own_us, total_us, asked, place] = fields;
     let small = |number: u64| u32::try_from(number).map_err(|_| StoreError::Damaged);
     let (module, processes) = (small(module)?, small(processes)?);
-    Ok((ImportRow { run, module, processes, own_us, total_us, asked: asked != 0 }, small(place)?))
+    Ok((ImportRow { module, processes, own_us, total_us, asked: asked != 0 }, small(place)?))
 }
 
 /// All packages of `text`.
 pub(super) fn of_text(text: &str) -> Result<Packages, StoreError> {
     let mut packages = Packages::new();
-    read(0, text, |import, place| {
+    read(text, |import, place| {
         let ImportRow { module, processes, own_us, total_us, asked, .. } = import;
         packages.insert(module, Package { processes, own_us, total_us, asked, place });
     })?;
@@ -126,9 +134,20 @@ mod tests {
 
     #[test]
     fn a_text_that_was_cut_or_changed_is_damaged() {
-        for text in
-            ["[[1,2,3,4,5]]", "[[1,2,3,4,5,6,7]]", "[[1,2,3,4,1,6", "[1,2,3,4,1,6", "[[1,2,3,4,1,-6]]", "x"]
-        {
+        for text in [
+            "[[1,2,3,4,5]]",
+            "[[1,2,3,4,5,6,7]]",
+            "[[1,2,3,4,1,6",
+            "[1,2,3,4,1,6",
+            "[[1,2,3,4,1,-6]]",
+            "x",
+            "",
+            "[[1,2,3,4,1,6][1,2,3,4,1,6]]",
+            "[[1,2,3,4,1,6],]",
+            "[[1,2,,4,1,6]]",
+            "[[1,2,3,4,1,6]]]",
+            "[[1,2,3,4,1,6]] ",
+        ] {
             assert!(matches!(of_text(text), Err(StoreError::Damaged)), "{text}");
         }
         assert!(matches!(of_text("[[4294967296,1,1,1,1,1]]"), Err(StoreError::Damaged)));

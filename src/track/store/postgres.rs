@@ -4,15 +4,18 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{Format, IsNull, ToSql, Type};
-use postgres::{Client, Config, NoTls, Statement};
+use postgres::{Client, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::database::{Database, Each, Row, Value};
+use super::place::Server;
 use super::schema::{self, Dialect};
 use super::{Purpose, StoreError};
 
@@ -33,14 +36,20 @@ impl std::fmt::Debug for Postgres {
 
 impl Postgres {
     /// Connects; to write, brings the schema up to date. The server, and whoever writes, is waited for.
-    pub(super) fn open(config: &Config, purpose: Purpose, wait: Duration) -> Result<Self, StoreError> {
-        let mut config = config.clone();
+    pub(super) fn open(server: &Server, purpose: Purpose, wait: Duration) -> Result<Self, StoreError> {
+        let mut config = server.config.clone();
         config.connect_timeout(wait).application_name("spinney");
         // For servers that ask for one: not in the arguments, which everybody on the machine can read.
         if let (None, Ok(password)) = (config.get_password(), std::env::var("PGPASSWORD")) {
             config.password(password);
         }
-        let mut client = config.connect(NoTls)?;
+        let mut client = match &server.trust {
+            None => config.connect(NoTls)?,
+            Some(trust) => {
+                let tls = trust.config().map_err(StoreError::Authorities)?;
+                config.connect(MakeRustlsConnect::new(tls))?
+            }
+        };
         let wait_ms = wait.as_millis().max(1);
         client.batch_execute(&format!("SET client_min_messages = warning; SET lock_timeout = {wait_ms}"))?;
         prepare(&mut client, purpose)?;
@@ -149,9 +158,23 @@ impl From<postgres::Error> for StoreError {
 
 /// What our own words are for.
 pub(super) fn known(error: &postgres::Error) -> Option<StoreError> {
-    match *error.code()? {
-        SqlState::LOCK_NOT_AVAILABLE => Some(StoreError::Locked),
-        SqlState::DISK_FULL => Some(StoreError::Full),
+    if let Some(code) = error.code() {
+        return match *code {
+            SqlState::LOCK_NOT_AVAILABLE => Some(StoreError::Locked),
+            SqlState::DISK_FULL => Some(StoreError::Full),
+            SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Some(StoreError::Lost),
+            _ => None,
+        };
+    }
+    if error.is_closed() {
+        return Some(StoreError::Lost);
+    }
+    let said: &io::Error = error.source()?.downcast_ref()?;
+    if [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof].contains(&said.kind()) {
+        return Some(StoreError::Lost);
+    }
+    match said.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(why) => Some(StoreError::Untrusted(why.clone())),
         _ => None,
     }
 }

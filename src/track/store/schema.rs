@@ -3,7 +3,7 @@
 //! Steps are only ever added: a store says which it has, and one that has more than are known here is from a newer
 //! version and is left alone.
 
-use refinery::{Migrate, Migration, Runner, error::Kind};
+use refinery_core::{Migrate, Migration, Runner, error::Kind};
 
 use super::StoreError;
 
@@ -46,8 +46,8 @@ pub(super) fn is_up_to_date(of: &mut impl Migrate, dialect: Dialect) -> Result<b
     Ok(made.len() == known.len())
 }
 
-impl From<refinery::Error> for StoreError {
-    fn from(error: refinery::Error) -> Self {
+impl From<refinery_core::Error> for StoreError {
+    fn from(error: refinery_core::Error) -> Self {
         let known = match error.kind() {
             Kind::MissingVersion(_) => Some(StoreError::Newer),
             Kind::Connection(_, cause) => {

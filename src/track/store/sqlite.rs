@@ -15,7 +15,7 @@ use super::schema::{self, Dialect};
 use super::{Purpose, StoreError};
 
 /// The names of values in statements, as many as any has.
-const NAMES: [&str; 11] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11"];
+const NAMES: [&str; 12] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12"];
 
 /// The file.
 #[derive(Debug)]
@@ -31,16 +31,34 @@ impl Sqlite {
         }
         // Also to read: what a killed writer left must be undone first. SQLite itself makes do with less.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(file, flags)?;
+        let mut connection =
+            Connection::open_with_flags(file, flags).map_err(|error| why_not(file, error))?;
         connection.busy_timeout(wait)?;
         connection.set_prepared_statement_cache_capacity(64);
-        connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB: the inner pages of a site's store
+        connection.pragma_update(None, "cache_size", -cache_kib(purpose))?;
         connection.set_transaction_behavior(match purpose {
             Purpose::Write => TransactionBehavior::Immediate,
             Purpose::Read => TransactionBehavior::Deferred,
         });
         prepare(&mut connection, purpose)?;
         Ok(Sqlite(connection))
+    }
+}
+
+/// What the system says: SQLite knows only that it could not.
+fn why_not(file: &Path, error: rusqlite::Error) -> StoreError {
+    match OpenOptions::new().read(true).write(true).open(file) {
+        Err(said) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => StoreError::Unopened(said),
+        _ => error.into(),
+    }
+}
+
+/// KiB of pages that are kept: the inner pages of a site's store for who writes, who looks here and there. Whoever
+/// reads reads all of it once, in several connections.
+fn cache_kib(purpose: Purpose) -> i64 {
+    match purpose {
+        Purpose::Write => 64 << 10,
+        Purpose::Read => 8 << 10,
     }
 }
 
