@@ -33,7 +33,7 @@ fn trouble(cluster: &Cluster, error: &ConnectError) -> Option<(usize, String)> {
     let own = host(cluster, cluster.own);
     let line = |rank, what: String| format!("node `{own}`: node `{}` {what}", host(cluster, rank));
     match error {
-        ConnectError::Unreachable { .. } => None,
+        ConnectError::Unreachable { .. } | ConnectError::NobodyThere { .. } => None,
         ConnectError::Unknown { rank, cause } => {
             let what =
                 format!("has no address ({cause}), so it is passed by; name addresses with `--address-book`");

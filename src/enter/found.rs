@@ -263,6 +263,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         fan_out: request.fan_out,
         trust_fabric: request.trust_fabric,
         shared: are_shared(plan, &views),
+        tasks_here: if request.keep.is_some() { 0 } else { job.tasks_here },
         kept: request.keep.is_some(),
         linger: request.keep.and_then(|keep| keep.linger),
         hand_up_record: plan.hands_up_record(),

@@ -60,7 +60,10 @@ async fn try_answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
             let hello = Hello { wire: WIRE_VERSION, job, rank: serving.rank.get() };
             Ok(whole(StatusCode::OK, codec::encode_hello(&hello)))
         }
-        Head::Heartbeat => Ok(Response::new(Heartbeat::new().boxed_unsync())),
+        Head::Heartbeat => {
+            shared.child(asked.from); // known from now on, unless there are too many
+            Ok(Response::new(Heartbeat::new().boxed_unsync()))
+        }
         head => {
             let child = shared.child(asked.from).ok_or(Refusal::Busy)?;
             let permit = child.questions.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;

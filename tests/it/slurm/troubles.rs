@@ -119,15 +119,12 @@ fn a_node_with_another_key_or_none_is_named_and_serves_itself() {
     fs::set_permissions(world.scene.home.join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
     for (change, words) in [
         ("export HOME=$HOME/closed", format!("node `node{last}`: cannot use the key `")),
-        (
-            "export SPINNEY_KEY=0123456789abcdef0123456789abcdef",
-            format!("node `node{last}`: node `node{}` has another key, version, list", chain()[2]),
-        ),
+        ("export SPINNEY_KEY=0123456789abcdef0123456789abcdef", format!("node `node{last}`: node `node")),
     ] {
         let ended = import(&world, &[], &format!("[ $host != node{last} ] || {change}"), &[]);
         let told = warnings(&ended);
         assert_eq!(told.len(), 1, "{change}: {}", text(&ended.stderr));
-        assert!(told[0].contains(&words) && told[0].contains("SPINNEY_KEY"), "{told:?}");
+        assert!(told[0].starts_with(&words) && told[0].contains("SPINNEY_KEY"), "{told:?}");
         let report = report(&world);
         assert_eq!(report["missing_nodes"], json!([last - 1]), "{change}");
         assert_eq!(field(&report, "way_in"), ["user-namespace"; NODES - 1]);
