@@ -57,9 +57,13 @@ fn steps_after_up_share_what_is_kept_until_down() {
 fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
     let world = World::start();
     let env = world.scene.env.display();
+    let other = world.scene.env.with_file_name("other");
+    std::fs::create_dir(&other).unwrap();
     let lines = [
         line(&world, "", &format!("up --shared --view {env}")),
-        line(&world, "srun -n4", &format!("run --require -- {} >ran", import(&world))),
+        line(&world, "", &format!("up --shared --view {env}")),
+        line(&world, "", &format!("up --shared --view {}", other.display())),
+        line(&world, "srun -n4", &format!("run -v --require -- {}", import(&world))),
         line(&world, "", "status --json >status"),
         line(&world, "", "refresh"),
         line(&world, "", "down"),
@@ -68,7 +72,12 @@ fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
     let script = world.script("shell", &lines.join("\n"));
     let said = output(&mut world.user(&["salloc", "-Q", "-N4", "-n4", &script]));
     let (said, troubles) = (text(&said.stdout), text(&said.stderr));
-    assert_eq!(said.matches("exit code 0").count(), 5, "{said}{troubles}");
+    assert_eq!(said.matches("exit code 0").count(), 6, "{said}{troubles}");
+    assert_eq!(troubles.matches("4 nodes are ready").count(), 1, "the first is found, not ended: {troubles}");
+    assert_eq!(troubles.matches("the service is up already").count(), 1, "{troubles}");
+    assert_eq!(troubles.matches("error: another service").count(), 1, "{troubles}");
+    assert_eq!(said.matches("exit code 125").count(), 1, "{said}");
+    assert_eq!(troubles.matches("joined the view of job").count(), 4, "{troubles}");
     assert!(
         troubles.contains("no service of `spinney up` is here"),
         "the last has nothing to end: {troubles}"
