@@ -266,6 +266,8 @@ pub struct Summary {
     pub tasks: u64,
     /// Restarts of daemon and holder.
     pub restarts: u64,
+    /// Questions of other nodes.
+    pub asked_by_others: u64,
 }
 
 impl Summary {
@@ -279,6 +281,7 @@ impl Summary {
             storage_bytes: self.storage_bytes - before.storage_bytes,
             tasks: self.tasks - before.tasks,
             restarts: self.restarts - before.restarts,
+            asked_by_others: self.asked_by_others - before.asked_by_others,
             ..self
         }
     }

@@ -529,6 +529,7 @@ impl Service {
             nodes: 1,
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
+            asked_by_others: get(Counter::WireRequestsIn),
         }
     }
 }

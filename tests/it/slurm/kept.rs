@@ -89,6 +89,35 @@ fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
 }
 
 #[test]
+fn a_node_that_cannot_show_views_is_named_and_all_others_are_ready() {
+    for victim in [1, 3] {
+        let world = World::start();
+        world.change(victim, "touch /mnt/none; chmod 0 /mnt/none; mount --bind /mnt/none /dev/fuse");
+        let env = world.scene.env.display();
+        let said = batch(
+            &world,
+            "script",
+            &[
+                line(&world, "", &format!("up --shared --view {env}")),
+                line(&world, "srun -N4 --ntasks-per-node=2", &format!("run -v -- {}", import(&world))),
+                line(&world, "", "status --json > status"),
+                line(&world, "", "down"),
+            ],
+        );
+        let named: Vec<&str> = said.lines().filter(|line| line.contains("no way to show a view")).collect();
+        assert_eq!(named.len(), 1, "{said}");
+        assert!(named[0].contains(&format!("warning: node `node{victim}`: ")), "{said}");
+        assert!(said.contains("4 nodes are ready after "), "{said}");
+        assert_eq!(said.matches("exit code 0").count(), 4, "{said}");
+        assert_eq!(said.matches("joined the view of job").count(), 8, "every task is in the service: {said}");
+        let there = said.matches(&format!("node {} of 4, told by", victim - 1)).count();
+        assert!(there > 0, "{said}");
+        assert_eq!(said.matches("way in: direct").count(), there, "{said}");
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
 fn what_is_left_after_a_node_has_died_is_ended_by_the_next_up() {
     let world = World::start();
     let env = world.scene.env.display();

@@ -51,6 +51,14 @@ fn a_node_that_cannot_show_views_reads_storage_itself_and_serves_those_beneath_i
         let want =
             format!("node `node{victim}`: no way to show a view: user-namespace (cannot open `/dev/fuse`");
         assert!(told[0].starts_with(&want) && told[0].contains("doctor"), "{told:?}");
+        let summaries: Vec<String> = text(&ended.stderr)
+            .lines()
+            .filter(|line| !line.contains("warning: "))
+            .map(str::to_owned)
+            .collect();
+        let is_first = victim == 1;
+        assert!(summaries.len() == 1, "one line for all nodes: {summaries:?}");
+        assert_eq!(summaries[0].contains("not shown on this node; "), is_first, "{summaries:?}");
         let report = report(&world);
         // Its own tasks are told nothing, so what it asks is asked for others.
         let count = |name: &str| field(&report, name).into_iter().filter(|n| n.as_u64() > Some(0)).count();
