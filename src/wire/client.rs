@@ -29,7 +29,7 @@ use super::answer::refusal_of;
 use super::channel::{self, Heard};
 use super::codec::{self, Hello, Malformed};
 use super::frames::Frames;
-use super::head::{Asked as Request, Head, WIRE, WIRE_VERSION};
+use super::head::{Asked as Request, Head, WIRE, wire_version};
 use super::identity::Identity;
 use super::limits::{
     ADDRESS_HEAD_START, BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX,
@@ -230,7 +230,7 @@ impl Caller {
         let body =
             Limited::new(answer.into_body(), SMALL_BYTES_MAX).collect().await.map_err(io::Error::other)?;
         let hello = codec::decode_hello(&body.to_bytes()).map_err(io::Error::other)?;
-        let expected = Hello { wire: WIRE_VERSION, job: self.identity.job().to_owned(), rank: to.get() };
+        let expected = Hello { wire: wire_version(), job: self.identity.job().to_owned(), rank: to.get() };
         if hello.wire != expected.wire {
             return Err(Missed::OtherVersion(hello.wire));
         }

@@ -176,7 +176,7 @@ pub enum ConnectError {
     /// A node of the job that speaks another version.
     #[error(
         "node {rank} speaks wire version {theirs}, this one {}; use one version of Spinney",
-        super::WIRE_VERSION
+        super::wire_version()
     )]
     OtherVersion {
         /// The node.

@@ -140,6 +140,56 @@ fn a_node_with_another_key_or_none_is_named_and_serves_itself() {
     }
 }
 
+/// A copy of the program of another version of the wire: the text in which it stands is another one.
+fn of_another_version(world: &World) -> String {
+    let mut program = fs::read(&world.scene.binary).unwrap();
+    let places: Vec<usize> =
+        (0..program.len() - 4).filter(|at| program[*at..].starts_with(b"/v1/")).collect();
+    assert!(!places.is_empty(), "the version stands in the program");
+    places.into_iter().for_each(|at| program[at + 2] = b'2');
+    let copy = world.scene.home.join("other-version");
+    fs::write(&copy, program).unwrap();
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    copy.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn nodes_of_two_versions_do_not_share_say_so_and_read_what_storage_holds() {
+    let world = World::start();
+    let other = of_another_version(&world);
+    let chain = chain();
+    let (ours, file) = (world.scene.binary.display(), world.scene.shown("file"));
+    // The last one is asked by nobody; the root is wanted by all others.
+    for (strange, telling) in [(chain[3], &chain[3..]), (chain[0], &chain[1..])] {
+        let lines = format!(
+            "host=$(hostname); spinney={ours}; [ $host != node{strange} ] || spinney={other}\n\
+             exec $spinney run --require --shared --fan-out 1 --report report -- {} -c \
+             'import json, wood; print(open(\"{file}\").read(), end=\"\")'",
+            world.scene.shown("bin/python3"),
+        );
+        let script = world.script("script", &lines);
+        let ended = succeed(&mut world.user(&["srun", "-N4", &script]));
+        assert_eq!(text(&ended.stdout), crate::scene::CONTENT.repeat(NODES));
+        let told = warnings(&ended);
+        assert!(!told.is_empty() && told.len() <= telling.len(), "one line of each at most: {told:?}");
+        for line in &told {
+            let teller =
+                telling.iter().find(|host| line.starts_with(&format!("node `node{host}`: node `node")));
+            let here = if teller == Some(&strange) { (1, 2) } else { (2, 1) };
+            let words = format!(
+                "` runs another version of Spinney (its wire is {}, here {}), so they",
+                here.0, here.1
+            );
+            assert!(teller.is_some() && line.contains(&words), "{line}");
+        }
+        let report = report(&world);
+        if strange != chain[0] {
+            assert_eq!(report["missing_nodes"], json!([strange - 1]), "{report:#}");
+        }
+        world.assert_nothing_left();
+    }
+}
+
 #[test]
 fn an_interface_that_only_some_nodes_have_is_used_by_those_that_can_and_cuts_nobody_off() {
     let world = World::start();
