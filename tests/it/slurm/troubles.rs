@@ -190,6 +190,22 @@ fn nodes_of_two_versions_do_not_share_say_so_and_read_what_storage_holds() {
     }
 }
 
+/// Programs without a way of their own to the name service ask `getent`; here the library knows none of the names.
+#[test]
+fn names_that_only_the_site_s_name_service_knows_are_found_through_getent() {
+    let world = World::start();
+    for host in 1..=NODES {
+        world.change(host, "grep -v node /etc/hosts >/mnt/hosts; mount --bind /mnt/hosts /etc/hosts");
+    }
+    fs::create_dir(world.scene.home.join("bin")).unwrap();
+    world
+        .script("bin/getent", "[ \"$1 $2\" = 'ahosts --' ] || exit 2\necho \"10.77.0.${3#node}  STREAM $3\"");
+    let ended = import(&world, &[], "export PATH=$HOME/bin:$PATH", &[]);
+    assert_eq!(warnings(&ended), [""; 0]);
+    assert_one_tree(&report(&world), NODES);
+    world.assert_nothing_left();
+}
+
 #[test]
 fn an_interface_that_only_some_nodes_have_is_used_by_those_that_can_and_cuts_nobody_off() {
     let world = World::start();
