@@ -164,7 +164,7 @@ impl<'a> Job<'a> {
                     self.nodes[node].connected.push(NodeRank::new(peer));
                     self.tell(node, Event::Connected(NodeRank::new(peer)));
                 }
-                What::Refused { peer } => self.tell(node, Event::ConnectFailed(NodeRank::new(peer))),
+                What::Refused { peer } => self.tell(node, Event::Refused(NodeRank::new(peer))),
                 What::Next => importing -= usize::from(self.next(node)),
                 What::Asked { by, part } => self.asked(node, by, part),
                 What::Has { part } => self.has(node, part),

@@ -275,7 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::file::{Attributes, ListingEntry, Timestamp};
+    use crate::file::{Attributes, ListingEntry};
 
     fn listing(names: &[&[u8]], settled: bool) -> Arc<Listing> {
         let entry = |n: &&[u8]| ListingEntry { name: (*n).into(), inode: 1, kind: libc::DT_REG, entry: None };
@@ -348,7 +348,7 @@ mod tests {
     fn a_listing_is_told_with_the_attributes_that_are_known_and_not_too_old() {
         let hour = Duration::from_secs(3600);
         let entry = |inode, age| {
-            let attributes = Attributes { inode, ..no_attributes() };
+            let attributes = Attributes::made_up(inode, libc::S_IFREG);
             let as_of = AsOf::told(Instant::now(), age);
             Arc::new(Entry { attributes, target: None, settled: true, as_of })
         };
@@ -370,24 +370,6 @@ mod tests {
             let told = directory.told(Arc::new(Listing::new(vec![row], true)));
             let inode = told.find(b"a").unwrap().entry.as_ref().map(|entry| entry.attributes.inode);
             assert_eq!(inode, want, "case {number}");
-        }
-    }
-
-    fn no_attributes() -> Attributes {
-        let time = Timestamp::default();
-        Attributes {
-            inode: 0,
-            mode: libc::S_IFREG,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            device: 0,
-            block_size: 4096,
-            size: 0,
-            blocks: 0,
-            accessed: time,
-            modified: time,
-            changed: time,
         }
     }
 }

@@ -23,20 +23,7 @@ struct Shelf {
 
 fn attributes(mode: u32, size: u64) -> Attributes {
     let time = Timestamp { seconds: 1, nanoseconds: 2 };
-    Attributes {
-        inode: 1,
-        mode,
-        links: 1,
-        uid: 0,
-        gid: 0,
-        device: 0,
-        block_size: 4096,
-        size,
-        blocks: 1,
-        accessed: time,
-        modified: time,
-        changed: time,
-    }
+    Attributes { size, accessed: time, modified: time, changed: time, ..Attributes::made_up(1, mode) }
 }
 
 impl Shelf {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::service::ServiceArgs;
-use crate::enter::{Keep, LocalNodes, Request};
-use crate::launch::{self, up::Up};
+use crate::enter::{self, Keep, LocalNodes, Request};
+use crate::launch;
+use crate::launch::up::{Up, elsewhere};
 
 /// Start the service for runs to come, and return when it is ready
 ///
@@ -39,6 +40,9 @@ pub struct UpArgs {
     /// Tell a program when all nodes are ready
     #[arg(long, hide = true)]
     announce: bool,
+    /// Tell a program whether it is up, and start nothing
+    #[arg(long, hide = true)]
+    look: bool,
     /// Whose environment to show
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -68,6 +72,15 @@ pub fn run(args: UpArgs) -> ExitCode {
         keep: Some(Keep { linger: args.linger }),
         ..args.service.request()
     };
+    if args.look {
+        return match elsewhere::look(&request) {
+            Ok(word) => {
+                println!("{word}");
+                ExitCode::SUCCESS
+            }
+            Err(failure) => ExitCode::from(enter::fail(&failure)),
+        };
+    }
     launch::up::run(Up {
         request,
         with: args.with.map(|words| words.split_whitespace().map(OsString::from).collect()),

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::collecting::Collecting;
 use super::gathering::{GATHERED_WITHIN, Gathering};
 use super::line::Line;
+use super::neighbours::Neighbours;
 use super::orders::{Insistence, Order, Others};
 use super::record::Record;
 use super::recording::{Recordings, Tag};
@@ -46,6 +48,8 @@ pub(super) struct Asked {
     pub(super) refresher: Refresher,
     /// `None`: the node is alone.
     pub(super) others: Option<Others>,
+    /// The same.
+    pub(super) neighbours: Option<Arc<Neighbours>>,
     pub(super) line: Line,
     /// `None`: nothing is recorded.
     pub(super) recordings: Option<Recordings>,
@@ -69,12 +73,19 @@ impl Asked {
             return FromDaemon::Reported { error: unrecorded, record: record().to_json(), uncompiled };
         }
         let written = match &self.gathering {
-            Some(gathering) => gathering.finish(record, until),
+            Some(gathering) => gathering.finish(record, until, || {
+                self.neighbours.as_ref().is_some_and(|neighbours| neighbours.may_hear_of_others())
+            }),
             None => report::write_own(settings, record()),
         };
         let settled = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.settle_last(until));
         let error = written.and(settled).err().map(|error| format!("{error:#}")).or(unrecorded);
         FromDaemon::Reported { error, record: None, uncompiled }
+    }
+
+    /// Returns when no other node needs this one, nor a task that is still to come.
+    pub(super) fn linger(&self) {
+        self.neighbours.iter().for_each(|neighbours| neighbours.linger());
     }
 
     /// What this node has counted so far, after its last task.

@@ -52,8 +52,8 @@ pub struct Assembled {
     pub(super) tree: Option<Tree>,
     /// What makes all of this forget.
     pub(super) refresher: Refresher,
-    /// What it needs to talk to other nodes, if there are any; they are not answered once it is dropped.
-    pub(super) neighbours: Option<Neighbours>,
+    /// What it needs to talk to other nodes, if there are any.
+    pub(super) neighbours: Option<Arc<Neighbours>>,
 }
 
 /// Puts the layers together over `estate` and begins to serve, or to serve on.
@@ -66,17 +66,15 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
     let freshness = Freshness::at_most(estate.settings.freshness);
     let own_storage = Storage::new(roots, freshness, recorder);
     let storage: Arc<dyn Source> = Arc::new(own_storage.clone());
-    let mut neighbours = Neighbours::of(estate, line.clone(), recorder)?;
-    let tree = neighbours
-        .as_ref()
-        .map(|neighbours| neighbours.tree(&estate.settings, &estate.ledger, storage.clone()));
+    let neighbours = Neighbours::of(estate, line.clone(), recorder)?.map(Arc::new);
+    let tree = neighbours.as_ref().map(|neighbours| neighbours.tree(&estate.settings, storage.clone()));
     let source = tree.clone().map_or(storage, |tree| Arc::new(tree) as Arc<dyn Source>);
     let nodes_here = estate.settings.cluster.as_ref().map_or(1, |cluster| cluster.nodes_here);
     let limits = CacheLimits {
         budget_bytes: estate.settings.cache_bytes.unwrap_or_else(|| memory::default_cache_bytes(nodes_here)),
         absence_ttl: Duration::try_from_secs_f64(estate.settings.absence_ttl_seconds).unwrap_or_default(),
         freshness,
-        has_children: neighbours.as_ref().is_some_and(Neighbours::has_children),
+        has_children: neighbours.as_ref().is_some_and(|neighbours| neighbours.has_children()),
     };
     let cache = Cache::new(source, limits, &changes, recorder);
     let mut sessions = Vec::new();
@@ -87,7 +85,7 @@ pub(super) fn assemble(estate: &Estate, line: Line, recorder: Recorder) -> io::R
         sessions.push(session);
     }
     let refresher = Refresher { storage: own_storage, tree: tree.clone(), cache: cache.clone(), kernels };
-    if let (Some(neighbours), Some(tree)) = (&mut neighbours, &tree) {
+    if let (Some(neighbours), Some(tree)) = (&neighbours, &tree) {
         let recordings = Recordings::of(&estate.settings, recorder, neighbours.collecting.clone());
         let obeying = Obeying { refresher: refresher.clone(), tree: tree.clone(), line, recordings };
         neighbours.serve(estate, &cache, obeying)?;

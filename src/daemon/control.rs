@@ -89,6 +89,10 @@ impl Listener {
             let (asked, line) = (self.asked.clone(), Channel::from(self.estate.peer.try_clone()?));
             let answer = move || match message {
                 ToDaemon::End => Ok(()),
+                ToDaemon::Linger => {
+                    asked.linger();
+                    line.send(&FromDaemon::Unneeded, &[])
+                }
                 ToDaemon::Report(outcome) => line.send(&asked.report(outcome), &[]),
                 ToDaemon::Ask { ticket, wish } => {
                     let answer = asked.answer(wish)?;

@@ -35,6 +35,9 @@ pub(super) const GATHERED_WITHIN: Duration = Duration::from_millis(4500);
 /// that much is missing at most.
 const RECORD_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The first goes up in a fifth of that time, so that whoever waits for records at its end has one of each node.
+const FIRST_PART: u32 = 5;
+
 /// Nodes up to which that holds: 1,024, some 300 KB/s at the root. With more nodes it is more seldom.
 const NODES_AT_THAT_RATE: u32 = 1024;
 
@@ -43,6 +46,9 @@ const SERVICES_MAX: usize = 16;
 
 /// Bytes that go up at once, some 2,000 records: a quarter of what the wire lets through.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How often the end of a task looks whether other nodes are still there: 20 ms.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Between two reports while records are still coming: 200 ms.
 const REWRITE_PAUSE: Duration = Duration::from_millis(200);
@@ -130,31 +136,44 @@ impl Gathering {
         self.0.changed.notify_all();
     }
 
-    /// Hands in the node's own record after its last task. Returns when a node above has it, or, at the top, when the
-    /// report is written; at the latest at `until`. The report has what was counted until then: the top still serves
-    /// others after its own last task, so its `record` is made twice.
+    /// Hands in the node's own record after its last task. Where there is to be a report, returns when a node above has it, or,
+    /// at the top, when the report is written, with all whose records come while `others_are_there`; at the latest at
+    /// `until`. The report has what was counted until then: the top still serves others after its own last task, so its
+    /// `record` is made twice.
     ///
     /// # Errors
     /// The report cannot be written.
-    pub(super) fn finish(&self, record: impl Fn() -> Record, until: Instant) -> anyhow::Result<()> {
+    pub(super) fn finish(
+        &self,
+        record: impl Fn() -> Record,
+        until: Instant,
+        others_are_there: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
         let first = record();
         let founded = first.outcome.founded_unix_us;
         let mut table = self.0.lock();
         table.put(&first, serde_json::to_vec(&first)?, self.0.recorder);
         self.0.changed.notify_all();
+        if self.0.settings.report.is_none() {
+            return Ok(()); // it goes up for those who ask how the nodes are, and nobody waits for it
+        }
         loop {
+            drop(table);
+            let are_there = others_are_there();
+            table = self.0.lock();
             let left = until.saturating_duration_since(Instant::now());
             let delivered = table.records[&self.0.own].get(&founded).is_none_or(Held::is_delivered);
             match table.above {
                 Some(Some(_)) if delivered => return Ok(()),
-                Some(None) if left.is_zero() || table.is_complete(self.0.n_nodes) => break,
+                Some(None) if left.is_zero() || !are_there || table.is_complete(self.0.n_nodes) => break,
                 _ if left.is_zero() => {
                     tracing::warn!("no node above has taken the record");
                     return Ok(());
                 }
                 _ => {}
             }
-            table = self.0.changed.wait_timeout(table, left).unwrap_or_else(|e| e.into_inner()).0;
+            let pause = left.min(LOOK_INTERVAL); // nobody is told when a node's connection ends
+            table = self.0.changed.wait_timeout(table, pause).unwrap_or_else(|e| e.into_inner()).0;
         }
         let last = record();
         table.put(&last, serde_json::to_vec(&last)?, self.0.recorder);
@@ -277,7 +296,7 @@ struct Courier {
 impl Courier {
     fn work(self) {
         let interval = RECORD_INTERVAL * self.inner.n_nodes.div_ceil(NODES_AT_THAT_RATE);
-        let mut due = Instant::now() + interval;
+        let mut due = Instant::now() + interval / FIRST_PART;
         loop {
             if due <= Instant::now() {
                 self.put_own();

@@ -31,6 +31,7 @@ mod waiting;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::asked::Asked;
 use self::assemble::Assembled;
@@ -93,6 +94,7 @@ fn serve(estate: Estate) -> io::Result<()> {
         collecting: collecting.clone(),
         refresher,
         others,
+        neighbours: neighbours.clone(),
         line: line.clone(),
         recordings,
     };
@@ -111,9 +113,10 @@ fn serve(estate: Estate) -> io::Result<()> {
 }
 
 /// Stays for other nodes, if there are any; then recordings of theirs that are here are put together.
-fn linger(neighbours: Option<Neighbours>, collecting: Option<Collecting>) {
+fn linger(neighbours: Option<Arc<Neighbours>>, collecting: Option<Collecting>) {
     if let Some(neighbours) = neighbours {
         neighbours.linger();
+        neighbours.close();
     }
     if let Some(collecting) = collecting {
         collecting.end();

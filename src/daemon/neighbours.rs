@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::collecting::Collecting;
@@ -20,7 +20,7 @@ use crate::file::{Freshness, Source};
 use crate::holder::estate::{Estate, Settings};
 use crate::holder::ledger::Ledger;
 use crate::profile::recorder::{Counter, Recorder};
-use crate::tree::{Joining, Shape, Shard, Tree};
+use crate::tree::{GRACE_LOST, Joining, Shape, Shard, Tree};
 use crate::wire::{
     Fabric, HttpCarrier, Identity, KeyPlaces, Records, Server, Serving, SharedKey, WireRuntime,
 };
@@ -36,14 +36,37 @@ pub(super) struct Neighbours {
     pub(super) gathering: Option<Gathering>,
     /// The same for recordings; `None` also where nothing is recorded.
     pub(super) collecting: Option<Collecting>,
+    /// Tasks that the launcher starts here.
+    tasks_here: u64,
+    /// When the node's service was founded.
+    founded: Instant,
+    /// When this daemon began.
+    began: Instant,
+    serving: Mutex<NowServing>,
+    runtime: WireRuntime,
+}
+
+/// What others want of this node.
+struct NowServing {
     /// Ends before the threads it runs on.
     server: Option<Server>,
-    runtime: WireRuntime,
+    /// How often others had asked when that last changed, and when that was.
+    asked: u64,
+    since: Instant,
 }
 
 /// How long a node whose own tasks have ended stays for others that have asked nothing: 3 s. They may be computing
 /// for hours, and what they ask for later they get elsewhere.
 const QUIET_MAX: Duration = Duration::from_secs(3);
+
+/// How long after its start a daemon without tasks stays for those who may still come: 3 s. Nodes below it that have never been
+/// connected, and tasks that its launcher starts here: they begin this much later than the first at most, or go without.
+/// One that takes the place of a dead one has all of its children before it.
+const START_MAX: Duration = Duration::from_secs(3);
+
+/// How long after the daemon's start the end of a task waits for nodes that have never been connected: 1 s, as long as these would
+/// wait for this one. What comes later is written all the same.
+const HEARD_WITHIN: Duration = GRACE_LOST;
 
 /// How often it looks whether it may leave.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -88,14 +111,22 @@ impl Neighbours {
             recorder,
             gathering,
             collecting,
-            server: None,
+            tasks_here: settings.tasks_here,
+            founded: founded(&estate.ledger),
+            began: Instant::now(),
+            serving: Mutex::new(NowServing { server: None, asked: 0, since: Instant::now() }),
             runtime,
         }))
     }
 
     /// Whether other nodes ask this one.
     pub(super) fn has_children(&self) -> bool {
-        self.shape.shards().any(|shard| self.shape.children(shard, self.cluster.own).next().is_some())
+        self.children().next().is_some()
+    }
+
+    /// Those that ask this one unless something fails.
+    fn children(&self) -> impl Iterator<Item = NodeRank> {
+        self.shape.shards().flat_map(|shard| self.shape.children(shard, self.cluster.own))
     }
 
     /// The others, to tell them something directly.
@@ -120,8 +151,7 @@ impl Neighbours {
     }
 
     /// Takes the node's place in the trees, above `storage`.
-    pub(super) fn tree(&self, settings: &Settings, ledger: &OwnedFd, storage: Arc<dyn Source>) -> Tree {
-        let founded = Ledger::load(ledger).unwrap_or_default();
+    pub(super) fn tree(&self, settings: &Settings, storage: Arc<dyn Source>) -> Tree {
         Tree::join(Joining {
             shape: self.shape,
             own: self.cluster.own,
@@ -131,7 +161,7 @@ impl Neighbours {
             runtime: self.runtime.handle(),
             freshness: Freshness::at_most(settings.freshness),
             seed: u64::from(std::process::id()),
-            age: Duration::from_micros(founded.elapsed_us()),
+            age: self.founded.elapsed(),
             complain: troubles::teller(self.cluster.clone(), self.line.clone()),
             recorder: self.recorder,
         })
@@ -141,7 +171,7 @@ impl Neighbours {
     ///
     /// # Errors
     /// A descriptor cannot be duplicated or watched; there is no thread.
-    pub(super) fn serve(&mut self, estate: &Estate, cache: &Cache, obeying: Obeying) -> io::Result<()> {
+    pub(super) fn serve(&self, estate: &Estate, cache: &Cache, obeying: Obeying) -> io::Result<()> {
         let tree = obeying.tree.clone();
         let gathering = self.gathering.clone();
         let records: Records = Box::new(move |_, lines| {
@@ -168,7 +198,8 @@ impl Neighbours {
             orders: Arc::new(move |order| obeying.obey(&order)),
             recorder: self.recorder,
         };
-        self.server = Some(Server::start(&self.runtime, listeners.collect::<io::Result<_>>()?, serving)?);
+        let server = Server::start(&self.runtime, listeners.collect::<io::Result<_>>()?, serving)?;
+        self.serving().server = Some(server);
         match &self.gathering {
             Some(gathering) => {
                 gathering.start(tree, self.runtime.handle(), cache.clone(), estate.ledger.try_clone()?)
@@ -177,22 +208,63 @@ impl Neighbours {
         }
     }
 
-    /// Stays while other nodes ask, and, where the report is written, while they run.
+    /// Stays while other nodes ask, and, where the report is written, while they run; at first also for nodes and tasks that
+    /// have not come yet.
     ///
     /// Not until they are gone: in several trees two nodes may be above each other.
     pub(super) fn linger(&self) {
-        let Some(server) = &self.server else { return };
-        let asked = || self.recorder.get(Counter::WireRequestsIn);
-        let (mut before, mut since) = (asked(), Instant::now());
-        let awaits = || self.gathering.as_ref().is_some_and(Gathering::awaits_others);
-        while server.connections() > 0 && (since.elapsed() < QUIET_MAX || awaits()) {
+        while self.is_needed() {
             std::thread::sleep(LOOK_INTERVAL);
-            let now = asked();
-            if now != before {
-                (before, since) = (now, Instant::now());
-            }
         }
     }
+
+    fn is_needed(&self) -> bool {
+        let awaits = self.gathering.as_ref().is_some_and(Gathering::awaits_others);
+        let mut serving = self.serving();
+        let asked = self.recorder.get(Counter::WireRequestsIn);
+        if asked != serving.asked {
+            (serving.asked, serving.since) = (asked, Instant::now());
+        }
+        let is_asked = serving.connections() > 0 && (serving.since.elapsed() < QUIET_MAX || awaits);
+        let tasks_come = self.recorder.get(Counter::TasksJoined) < self.tasks_here;
+        is_asked || self.began.elapsed() < START_MAX && (tasks_come || self.nodes_come(&serving))
+    }
+
+    /// Whether others are connected, or may be in a moment.
+    pub(super) fn may_hear_of_others(&self) -> bool {
+        let serving = self.serving();
+        serving.connections() > 0 || self.began.elapsed() < HEARD_WITHIN && self.nodes_come(&serving)
+    }
+
+    /// Whether nodes that are to ask this one have never been connected.
+    fn nodes_come(&self, serving: &NowServing) -> bool {
+        let Some(server) = &serving.server else { return false };
+        let known = server.children();
+        self.children().any(|child| known.binary_search(&child).is_err())
+    }
+
+    /// Ends to answer other nodes.
+    pub(super) fn close(&self) {
+        let server = self.serving().server.take();
+        drop(server); // without the lock
+    }
+
+    fn serving(&self) -> MutexGuard<'_, NowServing> {
+        self.serving.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl NowServing {
+    fn connections(&self) -> usize {
+        self.server.as_ref().map_or(0, Server::connections)
+    }
+}
+
+/// When the service was founded whose holder remembers it in `ledger`.
+fn founded(ledger: &OwnedFd) -> Instant {
+    let age = Duration::from_micros(Ledger::load(ledger).unwrap_or_default().elapsed_us());
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// The key that the nodes know each other by.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::line::Line;
 use crate::cluster::{Cluster, NodeRank};
 use crate::tree::Complain;
-use crate::wire::{ConnectError, WIRE_VERSION};
+use crate::wire::{ConnectError, wire_version};
 
 /// Tells the user on `line` of each kind of trouble once: what keeps this node from one often keeps it from all.
 pub(super) fn teller(cluster: Arc<Cluster>, line: Line) -> Complain {
@@ -33,7 +33,7 @@ fn trouble(cluster: &Cluster, error: &ConnectError) -> Option<(usize, String)> {
     let own = host(cluster, cluster.own);
     let line = |rank, what: String| format!("node `{own}`: node `{}` {what}", host(cluster, rank));
     match error {
-        ConnectError::Unreachable { .. } => None,
+        ConnectError::Unreachable { .. } | ConnectError::NobodyThere { .. } => None,
         ConnectError::Unknown { rank, cause } => {
             let what =
                 format!("has no address ({cause}), so it is passed by; name addresses with `--address-book`");
@@ -45,8 +45,9 @@ fn trouble(cluster: &Cluster, error: &ConnectError) -> Option<(usize, String)> {
             Some((1, line(*rank, what.to_owned())))
         }
         ConnectError::OtherVersion { rank, theirs } => {
+            let here = wire_version();
             let what = format!(
-                "runs another version of Spinney (its wire is {theirs}, here {WIRE_VERSION}), so they do not share; \
+                "runs another version of Spinney (its wire is {theirs}, here {here}), so they do not share; \
                  install one version on all nodes"
             );
             Some((2, line(*rank, what)))

@@ -52,7 +52,7 @@ pub enum Failure {
         ours: u32,
     },
     /// `spinney up`, twice.
-    #[error("a service of this job is up already on this machine")]
+    #[error("another service of this job is up already")]
     UpAlready,
     /// `spinney up`, and what it has started has ended, saying why.
     #[error("the service did not come up")]

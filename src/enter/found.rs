@@ -91,13 +91,12 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
             node_listeners: &node_listeners,
             metrics_listener: metrics_listener.as_ref(),
         };
+        if way == WayIn::Direct {
+            // Before others can know of this node: whoever waits until all are ready has heard it by then.
+            warn_that_nothing_is_shown(plan, &attempts);
+        }
         match attempt.make(&mut ward) {
-            Ok(made) => {
-                if way == WayIn::Direct {
-                    warn_that_nothing_is_shown(plan, &attempts);
-                }
-                return Ok(inside(plan, way, views, name, ward, made));
-            }
+            Ok(made) => return Ok(inside(plan, way, views, name, ward, made)),
             Err(EnterError { step: Step::Exec, errno, .. }) => return Err(plan.exec_failed(errno)),
             Err(error) => attempts.push((way, error)),
         }
@@ -106,10 +105,11 @@ pub fn found(plan: &Plan, name: String, listener: OwnedFd) -> Result<Founded, Fa
     Ok(Founded::NoWay(attempts))
 }
 
-/// Whether a node that cannot show views is to have a service all the same: nodes beneath it would wait for it.
+/// Whether a node that cannot show views is to have a service all the same: nodes beneath it would wait for it, and so would
+/// `spinney up`, whose other nodes are as good as ever.
 fn serves_without_showing(plan: &Plan) -> bool {
     let many = plan.cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1 && cluster.nodes_here == 1);
-    many && plan.request.way.is_none() && plan.request.keep.is_none() && !plan.request.require
+    many && plan.request.way.is_none() && (plan.request.keep.is_some() || !plan.request.require)
 }
 
 fn warn_that_nothing_is_shown(plan: &Plan, attempts: &[(WayIn, EnterError)]) {
@@ -263,6 +263,7 @@ pub fn settings<'a>(plan: &Plan, way_in: WayIn, views: impl Iterator<Item = &'a 
         fan_out: request.fan_out,
         trust_fabric: request.trust_fabric,
         shared: are_shared(plan, &views),
+        tasks_here: if request.keep.is_some() { 0 } else { job.tasks_here },
         kept: request.keep.is_some(),
         linger: request.keep.and_then(|keep| keep.linger),
         hand_up_record: plan.hands_up_record(),

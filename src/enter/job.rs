@@ -20,6 +20,8 @@ pub struct Job {
     pub allocation: String,
     /// Place among the tasks of the job; 0 if nobody says.
     pub rank: u64,
+    /// How many tasks its launcher starts on this node; 0 if nobody says.
+    pub tasks_here: u64,
     /// Whether somebody said the name; else it is one that only this node knows.
     pub is_told: bool,
 }
@@ -33,13 +35,14 @@ impl Job {
             name: told.unwrap_or_else(|| untold(launch)),
             allocation: allocation(named, launch),
             rank: launch.task.map_or(0, |task| task.rank),
+            tasks_here: launch.here.map_or(0, |here| here.size),
         }
     }
 
     /// A job that this process starts on nodes of its own: whatever is set in the environment is about others.
     pub fn launched_here(named: Option<&str>, launch: &Launch) -> Self {
         let name = named.map_or_else(|| unique_here("local"), str::to_owned);
-        Job { name, allocation: allocation(named, launch), rank: 0, is_told: true }
+        Job { name, allocation: allocation(named, launch), rank: 0, tasks_here: 0, is_told: true }
     }
 }
 

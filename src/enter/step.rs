@@ -134,8 +134,12 @@ impl EnterError {
         EnterError { words: Some(failed.words), ..EnterError::new(Step::Holder, errno) }
     }
 
-    /// Which limit of this process to lift, if one stands in the way of a service.
+    /// Which limit to lift, if one stands in the way of a service.
     pub fn remedy(&self) -> Option<&'static str> {
+        // Named besides, since the kernel's word for it is "no space left on device".
+        if self.step == Step::Unshare && matches!(self.errno, Errno::NOSPC | Errno::USERS) {
+            return Some("have more user namespaces allowed (`sysctl user.max_user_namespaces`)");
+        }
         if !matches!(self.step, Step::Holder | Step::Socket) {
             return None;
         }

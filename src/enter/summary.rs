@@ -30,6 +30,17 @@ pub fn line(summary: &Summary) -> String {
     format!("{}: {}", shown(summary), parts.join(", "))
 }
 
+/// `/opt/env: not shown on this node; 812 questions of other nodes answered, 1,021 storage calls, 34 MB read`.
+pub fn line_of_direct(summary: &Summary) -> String {
+    format!(
+        "{}: not shown on this node; {} questions of other nodes answered, {} storage calls, {} read",
+        shown(summary),
+        grouped(summary.asked_by_others),
+        grouped(summary.storage_calls),
+        size(summary.storage_bytes),
+    )
+}
+
 fn shown(summary: &Summary) -> String {
     let first = summary.views.first().map_or(Path::new("?"), |view| view.as_path()).display();
     match summary.views.len() {
@@ -55,10 +66,15 @@ mod tests {
             nodes: 1,
             tasks: 1,
             restarts: 0,
+            asked_by_others: 812,
         };
         assert_eq!(
             line(&summary),
             "/opt/env: 3,749 requests, 96 % answered from memory, 1,021 storage calls, 34 MB read, view ready in 12 ms"
+        );
+        assert_eq!(
+            line_of_direct(&summary),
+            "/opt/env: not shown on this node; 812 questions of other nodes answered, 1,021 storage calls, 34 MB read"
         );
         let more = Summary {
             views: vec!["/a".into(), "/b".into(), "/c".into()],

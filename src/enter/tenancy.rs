@@ -19,13 +19,14 @@ use super::election;
 use super::launched::ToLauncher;
 use super::plan::Plan;
 use super::signals;
+use super::summary;
 use super::talk;
 use super::task::{End, Task};
 use super::ward::{News, Ward};
 use crate::holder::channel::Channel;
 use crate::holder::estate::WayIn;
 use crate::holder::fusermount;
-use crate::holder::messages::{Farewell, FromHolder, TaskEnd, ToHolder, Uncompiled};
+use crate::holder::messages::{Farewell, FromHolder, Summary, TaskEnd, ToHolder, Uncompiled};
 use crate::holder::namespaces::{mount_namespace_of, processes_inside};
 
 /// How long the farewell may take: the report's 5 s and a little.
@@ -193,13 +194,19 @@ impl Tenancy {
             }
             match &plan.launched {
                 Some(launched) => drop(launched.tell(&ToLauncher::Summary(summary))),
-                None if self.way == WayIn::Direct => {} // has shown nothing
                 // Once for all nodes, or a large job would end with a line from each.
-                None if !plan.is_first_node() => talk.note(super::summary::line(&summary)),
-                None => talk.sum_up(super::summary::line(&summary)),
+                None if plan.is_first_node() => talk.sum_up(self.line(&summary)),
+                None => talk.note(self.line(&summary)),
             }
         }
         Ok(())
+    }
+
+    fn line(&self, summary: &Summary) -> String {
+        match self.way {
+            WayIn::Direct => summary::line_of_direct(summary),
+            _ => summary::line(summary),
+        }
     }
 
     fn farewell(&self, plan: &Plan, message: &ToHolder) -> io::Result<Option<Farewell>> {

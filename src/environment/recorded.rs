@@ -267,21 +267,8 @@ mod tests {
     }
 
     fn path(path: &str) -> PathLine<'_> {
-        let (operation, outcome, source) = (Operation::Lookup, Outcome::Found, AnsweredBy::Cache);
-        let (path, path_bytes) = (path.into(), None);
-        let (calls, bytes, nanoseconds) = (3, 0, 7);
-        PathLine {
-            node: 0,
-            path,
-            path_bytes,
-            operation,
-            outcome,
-            source,
-            calls,
-            bytes,
-            nanoseconds,
-            error: 0,
-        }
+        let line = PathLine::of(0, path, Operation::Lookup, Outcome::Found, AnsweredBy::Cache, 3);
+        PathLine { nanoseconds: 7, ..line }
     }
 
     fn whole(header: &Header, nodes: &[OtherLine]) -> Vec<u8> {

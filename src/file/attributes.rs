@@ -126,6 +126,25 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Those of something that is not on storage: root's, empty, and as old as can be.
+    pub fn made_up(inode: u64, mode: u32) -> Self {
+        let time = Timestamp::default();
+        Attributes {
+            inode,
+            mode,
+            links: 1,
+            uid: 0,
+            gid: 0,
+            device: 0,
+            block_size: 4096,
+            size: 0,
+            blocks: 0,
+            accessed: time,
+            modified: time,
+            changed: time,
+        }
+    }
+
     /// The version these attributes show.
     pub fn version(&self) -> Version {
         Version { size: self.size, modified: self.modified, changed: self.changed, inode: self.inode }

@@ -99,6 +99,8 @@ pub struct Settings {
     /// For each view whether it is on storage that all nodes see: on a network file system, or `--shared` says so, or all
     /// nodes are this machine.
     pub shared: Vec<bool>,
+    /// How many tasks the launcher starts on this node; 0 if nobody says.
+    pub tasks_here: u64,
     /// Whether the founder keeps the service for tasks to come: it is no task itself.
     pub kept: bool,
     /// How long a kept service stays that nobody uses; `None`: until it is told to go.

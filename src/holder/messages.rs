@@ -33,6 +33,8 @@ pub enum ToDaemon {
         /// What.
         wish: Wish,
     },
+    /// No task is here: answered with [`FromDaemon::Unneeded`] when nobody needs this node any more. Tasks may come meanwhile.
+    Linger,
     /// No task is left. Only of a node without a mount, whose tasks the kernel does not know.
     End,
 }
@@ -83,6 +85,8 @@ pub enum FromDaemon {
         /// That of the question.
         ticket: u64,
     },
+    /// Answer to [`ToDaemon::Linger`].
+    Unneeded,
     /// Nobody keeps the service any more: it ends with the last task, and takes no more.
     GoDown,
     /// What the user should know: one line with the remedy.
@@ -262,6 +266,8 @@ pub struct Summary {
     pub tasks: u64,
     /// Restarts of daemon and holder.
     pub restarts: u64,
+    /// Questions of other nodes.
+    pub asked_by_others: u64,
 }
 
 impl Summary {
@@ -275,6 +281,7 @@ impl Summary {
             storage_bytes: self.storage_bytes - before.storage_bytes,
             tasks: self.tasks - before.tasks,
             restarts: self.restarts - before.restarts,
+            asked_by_others: self.asked_by_others - before.asked_by_others,
             ..self
         }
     }

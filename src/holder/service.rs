@@ -3,8 +3,9 @@
 //! One thread, one `poll`. Whoever speaks is heard at once and nothing here waits for anybody, so a stopped
 //! wrapper or a hung daemon holds up no other.
 //!
-//! Invariant: the namespaces are held exactly while a wrapper is here (or its report is being written), so that
-//! afterwards the kernel, which alone knows all processes inside, decides when the view ends.
+//! Invariant: the namespaces are held exactly while a wrapper is here, its report is being written, or other nodes need
+//! this one, so that tasks that come late find the view, and that afterwards the kernel, which alone knows all processes
+//! inside, decides when it ends.
 //!
 //! Not here: the founding (`holder::founding`); starting processes (`holder::succession`).
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::channel::Channel;
-use super::estate::{Estate, WayIn};
+use super::estate::{Estate, Settings, WayIn};
 use super::fusermount;
 use super::guests::{Guests, Standing};
 use super::ledger::Ledger;
@@ -46,6 +47,9 @@ const SHORT_LIVES_MAX: u32 = 100;
 /// gives up. The one place where the holder waits: without a daemon there is nothing it could do for anybody.
 const START_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the last wrapper waits for the service to end with it: 50 ms. If other nodes need it longer it stays without.
+const UNNEEDED_SOON: Duration = Duration::from_millis(50);
+
 /// Exit code of a task whose wrapper vanished: the kernel then kills the task with SIGKILL, 128 + 9.
 const EXIT_CODE_KILLED: i32 = 137;
 
@@ -62,7 +66,9 @@ pub struct Service {
     awaited: Awaited,
     /// The figures when the first of the present tasks came.
     before: Summary,
-    /// When to stop waiting for a report, or for wrappers to resume.
+    /// No task is here, and the daemon has been told to stay while others need it.
+    lingers: bool,
+    /// When to stop waiting for a report, for wrappers to resume, or for the end of a service that lingers.
     deadline: Option<Instant>,
     report_error: Option<String>,
     /// The newest record of this node, until it is handed out.
@@ -129,6 +135,7 @@ impl Service {
             namespaces: None,
             awaited: Awaited::default(),
             before: Summary::default(),
+            lingers: false,
             deadline: None,
             report_error: None,
             record: None,
@@ -201,6 +208,7 @@ impl Service {
                 self.guests.answer(ticket, &answer);
             }
             Some((FromDaemon::Trouble(trouble), _)) => self.guests.tell_user(trouble),
+            Some((FromDaemon::Unneeded, _)) => self.unneeded(),
             Some((FromDaemon::GoDown, _)) => self.go_down(),
             Some((FromDaemon::Ended, _)) => {
                 self.ended = true;
@@ -232,7 +240,9 @@ impl Service {
         }
         self.recorder.count(Counter::FaultsDaemonRestarts);
         self.guests.dismiss_askers();
-        if self.guests.count(Standing::Leaving) > 0 {
+        if self.lingers {
+            self.tell_daemon(&ToDaemon::Linger);
+        } else if self.guests.count(Standing::Leaving) > 0 {
             self.ask_for_report();
         }
         Ok(())
@@ -260,6 +270,9 @@ impl Service {
         let closed = self.ended || self.unmounted || self.ledger.going_down || !self.ledger.inside;
         if closed || (way_in.has_namespace() && self.namespaces.is_none()) {
             return self.turn_away(place, &FromHolder::Fading);
+        }
+        if std::mem::take(&mut self.lingers) {
+            self.say_farewell();
         }
         if self.present() == 0 {
             self.before = self.summary();
@@ -346,7 +359,7 @@ impl Service {
         self.guests.at(place).standing = Standing::Leaving;
         self.guest_left(ended);
         if self.present() > 0 {
-            self.say_farewell(None);
+            self.say_farewell();
         } else {
             self.ask_for_report();
         }
@@ -382,11 +395,14 @@ impl Service {
     }
 
     fn ask_for_report(&mut self) {
-        let wanted = ToDaemon::Report(self.ledger.outcome());
         self.deadline = Some(Instant::now() + REPORT_WAIT_MAX);
-        let peer = self.estate.peer.try_clone().map(Channel::from);
-        // A daemon that is just dying does not take it; its successor is asked again.
-        let _ = peer.and_then(|peer| peer.send_now(&wanted, &[]));
+        self.tell_daemon(&ToDaemon::Report(self.ledger.outcome()));
+    }
+
+    /// A daemon that is just dying does not take it; its successor is asked again.
+    fn tell_daemon(&self, message: &ToDaemon) {
+        let daemon = self.estate.peer.try_clone().map(Channel::from);
+        let _ = daemon.and_then(|daemon| daemon.send_now(message, &[]));
     }
 
     fn deadline_passed(&mut self) {
@@ -399,32 +415,64 @@ impl Service {
             }
             return;
         }
+        if self.lingers {
+            self.deadline = None;
+            return self.say_farewell();
+        }
         if self.guests.count(Standing::Leaving) > 0 {
             self.report_error = Some("the daemon did not answer within 5 s".to_owned());
         }
         self.dismiss();
     }
 
-    /// The report is written, or will not be: lets the last wrappers go and the view with them.
+    /// The report is written, or will not be: lets the last wrappers go, and the view with them if nobody else needs it.
     fn dismiss(&mut self) {
         self.deadline = None;
         // If somebody came in meanwhile, that one is now the last and asks again.
-        let last = self.present() == 0;
-        if last && !self.is_kept() {
-            // Before the farewell, so that a wrapper that hears it sees the end soon.
-            self.namespaces = None;
-            self.unmount();
-            self.end_without_mounts();
+        if self.present() > 0 || self.is_kept() {
+            self.say_farewell();
+        } else if self.has_other_nodes() {
+            self.lingers = true;
+            self.deadline = Some(Instant::now() + UNNEEDED_SOON);
+            self.tell_daemon(&ToDaemon::Linger);
+        } else {
+            self.let_go();
         }
-        self.say_farewell(last.then(|| self.summary().since(&self.before)));
     }
 
-    fn say_farewell(&mut self, summary: Option<Summary>) {
+    /// Whether other nodes may need this one when its own tasks have left. Those of one machine start and end together; and a
+    /// mount that the whole machine sees does not outlive its tasks.
+    fn has_other_nodes(&self) -> bool {
+        let Settings { cluster, way_in, .. } = &self.estate.settings;
+        let on_machines =
+            cluster.as_ref().is_some_and(|cluster| cluster.n_nodes() > 1 && cluster.nodes_here <= 1);
+        on_machines && *way_in != WayIn::Fusermount
+    }
+
+    /// No other node needs this one. Said too late, it is said again when the tasks that have come have left.
+    fn unneeded(&mut self) {
+        if std::mem::take(&mut self.lingers) {
+            self.deadline = None;
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        // Before the farewell, so that a wrapper that hears it sees the end soon.
+        self.namespaces = None;
+        self.unmount();
+        self.end_without_mounts();
+        self.say_farewell();
+    }
+
+    /// To all whose tasks have ended; the last of them sum up.
+    fn say_farewell(&mut self) {
+        let summary = (self.present() == 0).then(|| self.summary().since(&self.before));
         let uncompiled = self.uncompiled.take_if(|_| summary.is_some());
         self.told_uncompiled |= uncompiled.is_some();
         let farewell = FromHolder::Farewell(Farewell {
             summary,
-            stays: self.is_kept(),
+            stays: self.is_kept() || self.lingers,
             mount_namespace: self.ledger.mount_namespace,
             report_error: self.report_error.take(),
             record: self.record.take(),
@@ -449,9 +497,7 @@ impl Service {
             return;
         }
         self.unmounted = true; // nobody is let in any more
-        let daemon = self.estate.peer.try_clone().map(Channel::from);
-        // One that is just dying leaves as well.
-        let _ = daemon.and_then(|daemon| daemon.send_now(&ToDaemon::End, &[]));
+        self.tell_daemon(&ToDaemon::End); // one that is just dying leaves as well
     }
 
     fn has_no_more_tasks(&self) -> bool {
@@ -483,6 +529,7 @@ impl Service {
             nodes: 1,
             tasks: get(Counter::TasksJoined),
             restarts: get(Counter::FaultsDaemonRestarts) + get(Counter::FaultsHolderRestarts),
+            asked_by_others: get(Counter::WireRequestsIn),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Figures {
             nodes: sum.nodes + next.nodes,
             tasks: sum.tasks + next.tasks,
             restarts: sum.restarts + next.restarts,
+            asked_by_others: sum.asked_by_others + next.asked_by_others,
         })
     }
 }

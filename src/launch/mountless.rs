@@ -222,6 +222,7 @@ fn settings(wanted: &Wanted, view: &View, cluster: Cluster) -> io::Result<Settin
         trust_fabric: false,
         shared: vec![true],
         freshness: None,
+        tasks_here: 0,
         kept: false,
         linger: None,
         hand_up_record: false,

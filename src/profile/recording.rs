@@ -155,6 +155,31 @@ pub struct PathLine<'a> {
 }
 
 impl PathLine<'_> {
+    /// What was answered so often, with no bytes and in no time, for tests.
+    #[cfg(test)]
+    pub fn of(
+        node: u32,
+        path: &str,
+        operation: Operation,
+        outcome: Outcome,
+        source: AnsweredBy,
+        calls: u64,
+    ) -> PathLine<'_> {
+        let (path, path_bytes) = (path.into(), None);
+        PathLine {
+            node,
+            path,
+            path_bytes,
+            operation,
+            outcome,
+            source,
+            calls,
+            bytes: 0,
+            nanoseconds: 0,
+            error: 0,
+        }
+    }
+
     /// The path as it is.
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.path_bytes.as_deref().unwrap_or(self.path.as_bytes())))

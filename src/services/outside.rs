@@ -4,6 +4,7 @@
 //!
 //! Not here: which hosts are in it (`cluster::detected`).
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,12 +17,25 @@ use crate::cluster::detected;
 /// # Errors
 /// What starts it there is not to be had.
 pub fn go_inside() -> io::Result<()> {
-    if !super::names().is_empty() {
-        return Ok(());
+    match on_first_node(std::env::args_os().skip(1))? {
+        Some(mut command) => Err(command.exec()),
+        None => Ok(()),
     }
-    let Some(words) = detected::from_outside() else { return Ok(()) };
+}
+
+/// This program with these arguments on the first node of the allocation; `None` if there is none, if this machine is one of
+/// its nodes, or if a service of this user is here.
+///
+/// # Errors
+/// Nobody knows where this program is.
+pub fn on_first_node(arguments: impl Iterator<Item = OsString>) -> io::Result<Option<Command>> {
+    if !super::names().is_empty() {
+        return Ok(None);
+    }
+    let Some(words) = detected::from_outside() else { return Ok(None) };
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    command.args(&words[1..]).arg(std::env::current_exe()?).args(arguments);
     // Labels would stand before what is printed.
-    Err(command.env_remove("SLURM_LABELIO").exec())
+    command.env_remove("SLURM_LABELIO");
+    Ok(Some(command))
 }

@@ -289,8 +289,12 @@ impl Links {
                     state.upstream.on(Event::Connected(rank), now);
                 }
                 Err(error) => {
-                    let is_refusal =
-                        matches!(error, ConnectError::NotOurs { .. } | ConnectError::OtherVersion { .. });
+                    let is_refusal = matches!(
+                        error,
+                        ConnectError::NobodyThere { .. }
+                            | ConnectError::NotOurs { .. }
+                            | ConnectError::OtherVersion { .. }
+                    );
                     state.note(rank, error);
                     state.complain(COMPLAIN_AFTER);
                     let event = if is_refusal { Event::Refused } else { Event::ConnectFailed };
@@ -327,7 +331,7 @@ impl State {
     /// Remembers what is in the way to a node, if that is more than that nobody listens there.
     fn note(&mut self, rank: NodeRank, error: ConnectError) {
         tracing::debug!(%rank, %error, "not connected");
-        if matches!(error, ConnectError::Unreachable { .. }) {
+        if matches!(error, ConnectError::Unreachable { .. } | ConnectError::NobodyThere { .. }) {
             return;
         }
         let new = Trouble { since: Instant::now(), error: error.clone(), is_told: false };

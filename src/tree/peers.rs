@@ -36,7 +36,7 @@ struct Peer {
     missing_since: Option<Duration>,
     /// How often it sent wrong bytes.
     corruptions: u32,
-    /// It was there when last tried, and would not have this node.
+    /// Its machine was there when last tried, and would not have this node.
     refuses: bool,
     /// It was silent while connected: being connected again is not enough to be trusted.
     suspect: bool,
@@ -138,7 +138,7 @@ impl Peers {
         matches!(was, Link::Up { .. })
     }
 
-    /// A try met somebody who will not have this node. Returns whether that is new.
+    /// A try was refused. Returns whether that is new.
     pub fn refused(&mut self, rank: NodeRank, now: Duration) -> bool {
         let refused_before = self.get(rank).is_none_or(|peer| peer.refuses);
         self.down(rank, now);
@@ -147,7 +147,7 @@ impl Peers {
         !refused_before
     }
 
-    /// Whether each of these was there when last tried, and would not have this node. Of none, that is so.
+    /// Whether each of these refused this node when last tried. Of none, that is so.
     pub fn all_refuse(&self, ranks: &[NodeRank]) -> bool {
         ranks.iter().all(|rank| self.get(*rank).is_some_and(|peer| peer.refuses))
     }

@@ -26,11 +26,13 @@ use crate::cluster::NodeRank;
 /// gone. Three beats, because one late timer must not move a subtree.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long ancestors are waited for that were never heard: 10 s. Launchers start nodes seconds apart. It counts from when the
-/// node's service was founded: a daemon that takes the place of a dead one knows nobody, but the others have started long ago.
+/// How long ancestors are waited for that were never heard, while one of them gives no answer at all: 10 s. It counts from when
+/// the node's service was founded: a daemon that takes the place of a dead one knows nobody, but the others have started long ago.
 pub const GRACE_UNHEARD: Duration = Duration::from_secs(10);
 
-/// How long ancestors are waited for once one has been heard and all are gone: 1 s. A daemon that died is back in less.
+/// How long ancestors are waited for once one has been heard and all are gone, or if the machine of each says that nobody is
+/// there: 1 s. A daemon that died is back in less, and launchers start nodes less apart. Where they do not, few nodes ask storage
+/// until the others are there (docs/decisions/0015-list-of-nodes.md).
 pub const GRACE_LOST: Duration = Duration::from_secs(1);
 
 /// How long a stage goes on looking for somebody to ask: 2 s. A refused connection takes milliseconds.
@@ -85,9 +87,10 @@ pub enum Route {
 pub enum Event {
     /// The connection that [`Action::Connect`] asked for stands, authenticated. Not for one that was given up since.
     Connected(NodeRank),
-    /// It could not be made: perhaps nobody is there yet.
+    /// It could not be made, and nobody says why.
     ConnectFailed(NodeRank),
-    /// It could not be made, since somebody is there who will not have this node: it has another key, or version.
+    /// It could not be made, and the other machine says so: nobody listens there, yet or any more, or somebody who will not have
+    /// this node, since it has another key or version.
     Refused(NodeRank),
     /// Bytes came from this peer, heartbeats included. `now` is when they came; it may lie in the past.
     Heard(NodeRank),
@@ -263,7 +266,7 @@ impl Way {
         }
         let since = *self.orphan_since.get_or_insert(now);
         if self.stage == 0 {
-            // Who is there and refuses need not be waited for.
+            // Who refuses need not be waited for.
             let is_sure = self.heard || peers.all_refuse(&self.ancestors);
             let until = since + if is_sure { GRACE_LOST } else { self.grace_unheard };
             if now < until {

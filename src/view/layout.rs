@@ -75,20 +75,7 @@ impl Layout {
 
     /// Attributes of a made-up directory: readable by all, owned by root, as `/` is.
     pub(super) fn attributes_between(&self, node: NodeId) -> Attributes {
-        Attributes {
-            inode: node.get(),
-            mode: libc::S_IFDIR | 0o555,
-            links: 2,
-            uid: 0,
-            gid: 0,
-            device: 0,
-            block_size: 4096,
-            size: 0,
-            blocks: 0,
-            accessed: Default::default(),
-            modified: Default::default(),
-            changed: Default::default(),
-        }
+        Attributes { links: 2, ..Attributes::made_up(node.get(), libc::S_IFDIR | 0o555) }
     }
 }
 

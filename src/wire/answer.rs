@@ -21,7 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::codec::{self, Hello};
 use super::frames;
-use super::head::{Asked, Head, WIRE, WIRE_VERSION};
+use super::head::{Asked, Head, WIRE, wire_version};
 use super::limits::{BLOCKS_AHEAD_MAX, HEARTBEAT_INTERVAL, RECORD_BYTES_MAX, RIDING_BYTES_MAX};
 use super::question::{BlockRange, Question, Refusal};
 use super::server::{Child, Orders, Shared};
@@ -57,10 +57,13 @@ async fn try_answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<
     match asked.head {
         Head::Hello => {
             let job = serving.identity.job().to_owned();
-            let hello = Hello { wire: WIRE_VERSION, job, rank: serving.rank.get() };
+            let hello = Hello { wire: wire_version(), job, rank: serving.rank.get() };
             Ok(whole(StatusCode::OK, codec::encode_hello(&hello)))
         }
-        Head::Heartbeat => Ok(Response::new(Heartbeat::new().boxed_unsync())),
+        Head::Heartbeat => {
+            shared.child(asked.from); // known from now on, unless there are too many
+            Ok(Response::new(Heartbeat::new().boxed_unsync()))
+        }
         head => {
             let child = shared.child(asked.from).ok_or(Refusal::Busy)?;
             let permit = child.questions.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
@@ -206,7 +209,7 @@ fn said_by_storage(error: FetchError) -> Answer {
 
 fn refused(refusal: Refusal) -> Answer {
     let mut answer = whole(status_of(refusal), format!("{refusal}\n").into_bytes());
-    answer.headers_mut().insert(WIRE, HeaderValue::from(WIRE_VERSION));
+    answer.headers_mut().insert(WIRE, HeaderValue::from(wire_version()));
     answer
 }
 

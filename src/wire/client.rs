@@ -29,7 +29,7 @@ use super::answer::refusal_of;
 use super::channel::{self, Heard};
 use super::codec::{self, Hello, Malformed};
 use super::frames::Frames;
-use super::head::{Asked as Request, Head, WIRE, WIRE_VERSION};
+use super::head::{Asked as Request, Head, WIRE, wire_version};
 use super::identity::Identity;
 use super::limits::{
     ADDRESS_HEAD_START, BLOCKS_PER_QUESTION_MAX, BLOCKS_UNTAKEN_MAX, CLIENT_BUFFER_BYTES_MAX,
@@ -133,9 +133,10 @@ impl Caller {
     /// Tries the addresses one after another without waiting for each: somebody else may listen at one and say nothing.
     async fn connect(self: Arc<Self>, to: NodeRank) -> Result<Arc<dyn Peer>, ConnectError> {
         let mut cause = "it has no address".to_owned();
-        let mut worst = None;
+        let (mut worst, mut refused) = (None, 0);
         let known = (self.addresses)(to);
         let known = known.map_err(|error| ConnectError::Unknown { rank: to, cause: error.to_string() })?;
+        let n_addresses = known.len();
         let mut addresses = known.into_iter();
         // What is still under way ends with it.
         let mut attempts = JoinSet::new();
@@ -144,7 +145,9 @@ impl Caller {
                 let caller = self.clone();
                 attempts.spawn(async move { (address, caller.connect_at(to, address).await) });
             } else if attempts.is_empty() {
-                return Err(worst.unwrap_or(ConnectError::Unreachable { rank: to, cause }));
+                let nobody_there =
+                    (refused > 0 && refused == n_addresses).then_some(ConnectError::NobodyThere { rank: to });
+                return Err(worst.or(nobody_there).unwrap_or(ConnectError::Unreachable { rank: to, cause }));
             }
             let patience = if addresses.len() == 0 { Duration::MAX } else { ADDRESS_HEAD_START };
             match tokio::time::timeout(patience, attempts.join_next()).await {
@@ -157,7 +160,10 @@ impl Caller {
                 {
                     worst.get_or_insert(ConnectError::NotOurs { rank: to });
                 }
-                Ok(Some(Ok((address, Err(Missed::Io(error)))))) => cause = format!("{address}: {error}"),
+                Ok(Some(Ok((address, Err(Missed::Io(error)))))) => {
+                    refused += usize::from(error.kind() == io::ErrorKind::ConnectionRefused);
+                    cause = format!("{address}: {error}");
+                }
                 Ok(Some(Err(_)) | None) | Err(_) => {}
             }
         }
@@ -224,7 +230,7 @@ impl Caller {
         let body =
             Limited::new(answer.into_body(), SMALL_BYTES_MAX).collect().await.map_err(io::Error::other)?;
         let hello = codec::decode_hello(&body.to_bytes()).map_err(io::Error::other)?;
-        let expected = Hello { wire: WIRE_VERSION, job: self.identity.job().to_owned(), rank: to.get() };
+        let expected = Hello { wire: wire_version(), job: self.identity.job().to_owned(), rank: to.get() };
         if hello.wire != expected.wire {
             return Err(Missed::OtherVersion(hello.wire));
         }

@@ -28,7 +28,7 @@ mod tests;
 
 pub use self::limits::RECORD_BYTES_MAX;
 pub use client::{Addresses, HttpCarrier};
-pub use head::WIRE_VERSION;
+pub use head::wire_version;
 pub use identity::{Fabric, Identity};
 pub use keys::{KEY_VARIABLE, KeyError, KeyPlaces, KeySource, SharedKey};
 pub use memory::MemoryCarrier;

@@ -145,7 +145,13 @@ pub enum Refusal {
 /// Why there is no connection to a node.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody listens there (yet), or the network is cut. The cause is the last one seen.
+    /// Its machine is there, and nobody listens (yet, or any more).
+    #[error("node {rank} is not there")]
+    NobodyThere {
+        /// The node.
+        rank: NodeRank,
+    },
+    /// There is no answer: the machine is gone, or the network is cut. The cause is the last one seen.
     #[error("node {rank} cannot be reached: {cause}")]
     Unreachable {
         /// The node.
@@ -170,7 +176,7 @@ pub enum ConnectError {
     /// A node of the job that speaks another version.
     #[error(
         "node {rank} speaks wire version {theirs}, this one {}; use one version of Spinney",
-        super::WIRE_VERSION
+        super::wire_version()
     )]
     OtherVersion {
         /// The node.

@@ -166,7 +166,7 @@ impl Server {
         CONNECTIONS_MAX - self.shared.connections.available_permits()
     }
 
-    /// Nodes that have ever asked something.
+    /// Nodes that have ever been connected.
     pub fn children(&self) -> Vec<NodeRank> {
         let mut children: Vec<_> = lock(&self.shared.children).keys().copied().collect();
         children.sort_unstable();

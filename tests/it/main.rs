@@ -11,6 +11,7 @@ mod env_classify;
 mod env_coverage;
 mod env_scene;
 mod env_slim;
+mod forbidden;
 mod freshness;
 mod gathering;
 mod hosts;

@@ -214,10 +214,7 @@ impl<'a> World<'a> {
                 self.tell(node, Event::Connected(NodeRank::new(peer)));
             }
             What::Refused { node, life, peer, connection } if self.tries(node, life, peer, connection) => {
-                let is_there = self.nodes[peer as usize].upstream.is_some();
-                let event =
-                    if is_there && self.strange(node, peer) { Event::Refused } else { Event::ConnectFailed };
-                self.tell(node, event(NodeRank::new(peer)));
+                self.tell(node, Event::Refused(NodeRank::new(peer)));
             }
             What::Ask { from, to, connection, thing } => self.asked(from, to, connection, thing),
             What::Reply { to, from, connection, thing, right } => {

@@ -103,7 +103,13 @@ fn wait(name: Option<String>, line: &Channel, say: impl Fn(String)) -> Result<Va
         match hear(line)? {
             Heard::Nothing => {}
             Heard::Said(said) => say(said),
-            Heard::Ready(answer) => return Ok(answer),
+            Heard::Ready(answer) => {
+                // What other nodes had to say may have taken longer.
+                while let Heard::Said(said) = hear(line)? {
+                    say(said);
+                }
+                return Ok(answer);
+            }
             Heard::End => return Err(Failure::NothingUp),
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! [`background`] starts what stays and waits until all nodes are connected. What stays is what `spinney run` is, one
 //! wrapper or a launcher of many, but that the wrappers' children keep the service instead of being tasks; or, in an
-//! allocation of several nodes, a [`step`] that the scheduler starts on each of them.
+//! allocation of several nodes, a [`step`] that the scheduler starts on each of them. [`elsewhere`] finds out whether there is
+//! one already that this machine cannot see.
 //!
 //! Not here: ending it (`services::down`), joining it (`enter`).
 
 mod background;
+pub mod elsewhere;
 mod step;
 
 use std::ffi::OsString;
@@ -76,10 +78,10 @@ fn start(up: Up, launch: &Launch) -> Result<(), Failure> {
     let with = up.with.clone().or_else(|| on_each_node(&up));
     let (there, stays) = match with {
         Some(with) => {
-            let job = Job::find(up.request.job.as_deref(), launch);
-            let services = services::kept(&job, rustix::process::geteuid().as_raw());
-            let there = There { services, n_nodes: None, views: named(&up.request)? };
-            (there, Stays::Step(step::command(with, &up.words)?))
+            if up.with.is_none() && elsewhere::is_up(&up.words)? {
+                return Ok(()); // which was said there
+            }
+            (There::of_a_step(&up.request, launch)?, Stays::Step(step::command(with, &up.words)?))
         }
         None => {
             let plan = decide(up.request)?;
@@ -92,7 +94,6 @@ fn start(up: Up, launch: &Launch) -> Result<(), Failure> {
         }
     };
     if there.is_as_wanted(talk)? {
-        talk.sum_up("the service is up already; `spinney down` ends it");
         return Ok(());
     }
     let answer = background::start(stays, crate::enter::talk::say)?;
@@ -143,7 +144,14 @@ struct There {
 }
 
 impl There {
-    /// Whether a whole service is there. What is left of one that has lost nodes is ended.
+    /// Of a service that is a step of the scheduler, on this machine.
+    fn of_a_step(request: &Request, launch: &Launch) -> Result<Self, Failure> {
+        let job = Job::find(request.job.as_deref(), launch);
+        let services = services::kept(&job, rustix::process::geteuid().as_raw());
+        Ok(There { services, n_nodes: None, views: named(request)? })
+    }
+
+    /// Whether a whole service is there, which is said. What is left of one that has lost nodes is ended.
     ///
     /// # Errors
     /// It is another one.
@@ -162,7 +170,10 @@ impl There {
             return Ok(false);
         }
         match down::of_any(&self.services) {
-            Some(kept) if kept.is(self.n_nodes, &self.views) => Ok(true),
+            Some(kept) if kept.is(self.n_nodes, &self.views) => {
+                talk.sum_up("the service is up already; `spinney down` ends it");
+                Ok(true)
+            }
             _ => Err(Failure::UpAlready),
         }
     }

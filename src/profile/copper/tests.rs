@@ -12,19 +12,8 @@ fn line(
     source: AnsweredBy,
     calls: u64,
 ) -> PathLine<'_> {
-    let (bytes, nanoseconds) = (0, calls * 2000);
-    PathLine {
-        node,
-        path: path.into(),
-        path_bytes: None,
-        operation,
-        outcome,
-        source,
-        calls,
-        bytes,
-        nanoseconds,
-        error: 0,
-    }
+    let nanoseconds = calls * 2000;
+    PathLine { nanoseconds, ..PathLine::of(node, path, operation, outcome, source, calls) }
 }
 
 fn recorded(directory: &Path) {

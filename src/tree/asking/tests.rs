@@ -22,20 +22,8 @@ struct Shelf {
 
 fn entry(inode: u64) -> Arc<Entry> {
     let time = Timestamp { seconds: 1, nanoseconds: 2 };
-    let attributes = Attributes {
-        inode,
-        mode: libc::S_IFREG | 0o644,
-        links: 1,
-        uid: 0,
-        gid: 0,
-        device: 0,
-        block_size: 4096,
-        size: 1 << 30,
-        blocks: 1,
-        accessed: time,
-        modified: time,
-        changed: time,
-    };
+    let made_up = Attributes::made_up(inode, libc::S_IFREG | 0o644);
+    let attributes = Attributes { size: 1 << 30, accessed: time, modified: time, changed: time, ..made_up };
     Arc::new(Entry { attributes, target: None, settled: true, as_of: AsOf::now() })
 }
 

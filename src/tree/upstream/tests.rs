@@ -12,7 +12,7 @@ struct Node {
     upstream: Upstream,
     now: Duration,
     connecting: Vec<u32>,
-    /// Places of nodes that are there and will not have this one.
+    /// Places of nodes whose machines refuse this one: nobody is there, or somebody who will not have it.
     refusing: Vec<u32>,
 }
 
@@ -27,7 +27,7 @@ impl Node {
         self.upstream.on(event(self.shape.at(SHARD(), place)), self.now);
     }
 
-    /// Lets time pass; connections to the places of `alive` succeed at once, all others are refused.
+    /// Lets time pass; connections to the places of `alive` succeed at once, others are refused or fail without an answer.
     fn run(&mut self, millis: u64, alive: &[u32]) {
         let end = self.now + Duration::from_millis(millis);
         loop {
@@ -93,7 +93,7 @@ fn a_parent_that_starts_late_is_not_lost() {
 }
 
 #[test]
-fn nobody_stands_in_for_a_root_within_the_grace() {
+fn nobody_stands_in_for_a_root_that_gives_no_answer_within_the_grace() {
     let mut first = Node::new(100, 1);
     first.run(9_900, &[]);
     assert!(!first.asks_storage());
@@ -101,6 +101,21 @@ fn nobody_stands_in_for_a_root_within_the_grace() {
     assert!(first.asks_storage(), "place 1 has nobody below it to look for");
     first.run(6_000, &[0]);
     assert_eq!(first.asks(), Some(0), "the root is preferred once it is there");
+}
+
+#[test]
+fn a_node_that_starts_when_nobody_is_there_any_more_waits_a_moment() {
+    for (n_nodes, place, within) in [(4, 1, 1_100), (8, 7, 2_000), (64, 63, 4_000), (1_000, 900, 7_000)] {
+        let mut node = Node::new(n_nodes, place);
+        node.refusing = (0..n_nodes).collect();
+        node.run(900, &[]);
+        assert!(!node.asks_storage(), "others may start a moment later");
+        node.run(within - 900, &[]);
+        assert!(node.asks_storage(), "place {place} of {n_nodes}, after {within} ms");
+        node.refusing.clear();
+        node.run(3_000, &[0]);
+        assert_eq!(node.asks(), Some(0), "and asks the root once it is there");
+    }
 }
 
 #[test]

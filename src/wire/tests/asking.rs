@@ -135,7 +135,7 @@ fn a_peer_that_ends_is_lost_to_whoever_waits_for_it() {
     until("lost", || peer.is_lost());
     assert!(matches!(wait(peer.ask(entry("lib/a"))), Err(AskError::Lost)));
     let again = scene.connect_as(identity(Fabric::Encrypted));
-    assert!(matches!(again, Err(ConnectError::Unreachable { .. })));
+    assert!(matches!(again, Err(ConnectError::NobodyThere { .. })), "its machine says so");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn http(status: &str, body: &[u8]) -> Vec<u8> {
 
 /// A hello and a heartbeat, as of node 0.
 fn well_begun() -> Vec<u8> {
-    let hello = codec::Hello { wire: WIRE_VERSION, job: JOB.to_owned(), rank: 0 };
+    let hello = codec::Hello { wire: wire_version(), job: JOB.to_owned(), rank: 0 };
     let beats = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n.\r\n";
     [&http("200 OK", &codec::encode_hello(&hello))[..], b"\xfe", beats].concat()
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use spinney::tree::{Shape, Shard};
 
 use super::world::{NODES, Tracking, World, field, shell, succeed, words};
-use crate::scene::{eventually, finish, kill, text};
+use crate::scene::{eventually, finish, kill, output, text};
 
 /// A step on four nodes that runs `lines` and is under way on all of them.
 fn begin(world: &World, flags: &[&str], lines: &str) -> Child {
@@ -72,7 +72,10 @@ fn a_job_in_cgroups_that_is_cancelled_leaves_nothing() {
 fn a_job_that_hits_its_time_limit_leaves_nothing() {
     let world = World::start();
     let step = begin(&world, &[], "trap '' TERM; while :; do sleep 0.1; done");
-    succeed(&mut world.root(&["scontrol", "update", "JobId=1", "EndTime=now"]));
+    // Not in the second in which it has begun.
+    eventually("an end", || {
+        output(&mut world.root(&["scontrol", "update", "JobId=1", "EndTime=now"])).status.success()
+    });
     let said = text(&finish(step).stderr);
     assert!(said.contains("DUE TO TIME LIMIT"), "{said}");
     world.assert_nothing_left();

@@ -57,9 +57,13 @@ fn steps_after_up_share_what_is_kept_until_down() {
 fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
     let world = World::start();
     let env = world.scene.env.display();
+    let other = world.scene.env.with_file_name("other");
+    std::fs::create_dir(&other).unwrap();
     let lines = [
         line(&world, "", &format!("up --shared --view {env}")),
-        line(&world, "srun -n4", &format!("run --require -- {} >ran", import(&world))),
+        line(&world, "", &format!("up --shared --view {env}")),
+        line(&world, "", &format!("up --shared --view {}", other.display())),
+        line(&world, "srun -n4", &format!("run -v --require -- {}", import(&world))),
         line(&world, "", "status --json >status"),
         line(&world, "", "refresh"),
         line(&world, "", "down"),
@@ -68,7 +72,12 @@ fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
     let script = world.script("shell", &lines.join("\n"));
     let said = output(&mut world.user(&["salloc", "-Q", "-N4", "-n4", &script]));
     let (said, troubles) = (text(&said.stdout), text(&said.stderr));
-    assert_eq!(said.matches("exit code 0").count(), 5, "{said}{troubles}");
+    assert_eq!(said.matches("exit code 0").count(), 6, "{said}{troubles}");
+    assert_eq!(troubles.matches("4 nodes are ready").count(), 1, "the first is found, not ended: {troubles}");
+    assert_eq!(troubles.matches("the service is up already").count(), 1, "{troubles}");
+    assert_eq!(troubles.matches("error: another service").count(), 1, "{troubles}");
+    assert_eq!(said.matches("exit code 125").count(), 1, "{said}");
+    assert_eq!(troubles.matches("joined the view of job").count(), 4, "{troubles}");
     assert!(
         troubles.contains("no service of `spinney up` is here"),
         "the last has nothing to end: {troubles}"
@@ -77,6 +86,35 @@ fn a_shell_beside_the_allocation_ends_and_asks_what_it_started() {
         serde_json::from_slice(&std::fs::read(world.scene.home.join("status")).unwrap()).unwrap();
     assert_eq!(status["services"][0]["tree"]["n_nodes"], NODES, "{status}");
     world.assert_nothing_left();
+}
+
+#[test]
+fn a_node_that_cannot_show_views_is_named_and_all_others_are_ready() {
+    for victim in [1, 3] {
+        let world = World::start();
+        world.change(victim, "touch /mnt/none; chmod 0 /mnt/none; mount --bind /mnt/none /dev/fuse");
+        let env = world.scene.env.display();
+        let said = batch(
+            &world,
+            "script",
+            &[
+                line(&world, "", &format!("up --shared --view {env}")),
+                line(&world, "srun -N4 --ntasks-per-node=2", &format!("run -v -- {}", import(&world))),
+                line(&world, "", "status --json > status"),
+                line(&world, "", "down"),
+            ],
+        );
+        let named: Vec<&str> = said.lines().filter(|line| line.contains("no way to show a view")).collect();
+        assert_eq!(named.len(), 1, "{said}");
+        assert!(named[0].contains(&format!("warning: node `node{victim}`: ")), "{said}");
+        assert!(said.contains("4 nodes are ready after "), "{said}");
+        assert_eq!(said.matches("exit code 0").count(), 4, "{said}");
+        assert_eq!(said.matches("joined the view of job").count(), 8, "every task is in the service: {said}");
+        let there = said.matches(&format!("node {} of 4, told by", victim - 1)).count();
+        assert!(there > 0, "{said}");
+        assert_eq!(said.matches("way in: direct").count(), there, "{said}");
+        world.assert_nothing_left();
+    }
 }
 
 #[test]

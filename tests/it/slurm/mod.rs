@@ -8,6 +8,7 @@
 //! | `ends` | signals, cancelled jobs, dead nodes |
 //! | `examples` | the scripts in `examples/` |
 //! | `kept` | `spinney up`: a service for many steps |
+//! | `late` | tasks that start when all others have ended |
 //! | `mpi` | programs of Open MPI and MPICH, within Slurm and without |
 //! | `programs` | R, and what the loader puts together |
 //! | `troubles` | nodes that lack what others have |
@@ -18,6 +19,7 @@ mod containers;
 mod ends;
 mod examples;
 mod kept;
+mod late;
 mod mpi;
 mod programs;
 mod steps;
