@@ -58,7 +58,7 @@ pub(super) struct Parts {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     words: &'static [AtomicU64],
-    is_own: bool,
+    number: usize,
 }
 
 impl Parts {
@@ -84,7 +84,7 @@ impl Parts {
         if self.used.load(Ordering::Relaxed) & bit == 0 {
             self.used.fetch_or(bit, Ordering::Relaxed);
         }
-        Part { words: self.words_of(number), is_own: number != SHARED }
+        Part { words: self.words_of(number), number }
     }
 
     /// One word, of all parts added up.
@@ -116,10 +116,19 @@ impl Parts {
 }
 
 impl Part {
+    /// Which of the parts it is.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Adds `n` to a word and returns the sum.
     pub(super) fn add(&self, word: usize, n: u64) -> u64 {
         let word = &self.words[word];
-        if self.is_own { add(word, n) } else { word.fetch_add(n, Ordering::Relaxed).wrapping_add(n) }
+        if self.number != SHARED {
+            add(word, n)
+        } else {
+            word.fetch_add(n, Ordering::Relaxed).wrapping_add(n)
+        }
     }
 
     /// The word itself, for what is set and not added to.
@@ -174,7 +183,7 @@ mod tests {
         let mine = || {
             let part = parts.own();
             both.wait();
-            (part.is_own, part.word(0) as *const AtomicU64 as usize)
+            (part.number != SHARED, part.word(0) as *const AtomicU64 as usize)
         };
         let (one, other) = std::thread::scope(|scope| {
             let (one, other) = (scope.spawn(mine), scope.spawn(mine));

@@ -1,7 +1,7 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
-//! It is in shards, each behind a lock; the hash of a row says which is its own. Where all rows are kept each thread
-//! remembers those that it has met and counts by itself (`parts`), so it takes a lock for a row that is new to it.
+//! It is in shards, each behind a lock; the hash of a row says which is its own. Each thread remembers rows that it has met
+//! and counts by itself (`parts`), so it takes a lock for a row that is new to it; once rows change hands, always.
 //!
 //! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
 //! computation of frequent and top-k elements in data streams, 2005): a new row takes the place of the one with the
@@ -16,11 +16,11 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
-use super::parts::{Parts, add};
+use super::parts::{Part, Parts, add};
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -49,6 +49,8 @@ const REMEMBERED_MAX: usize = 1 << 16;
 /// Words before the rows: how many are taken, of each shard that has rows of its own, else of all; last, which parts are used.
 const HEADER_WORDS: usize = 64;
 const PARTS_USED: usize = HEADER_WORDS - 1;
+/// Whether the rows themselves have the counts, because a shard was full and rows may change hands.
+const CHANGED: usize = HEADER_WORDS - 2;
 
 const ROW_WORDS: usize = 8;
 const HASH: usize = 0;
@@ -100,12 +102,29 @@ pub(super) struct Rows {
     kept: Kept,
     /// What tells this table from others that a thread remembers something of.
     own: u64,
-    /// Where threads count by themselves; `None` where rows change hands.
-    parts: Option<Parts>,
+    /// Where threads count by themselves.
+    parts: Parts,
+    /// `None` where rows never change hands.
+    change: Option<Change>,
     shards: Box<[Shard]>,
     /// Rows and text that no shard has taken yet; unused where each has its own.
     room: Mutex<Room>,
 }
+
+/// The moment from which on rows may change hands, and so are counted under the locks of their shards.
+struct Change {
+    /// Once it begins nobody counts in a part any more.
+    begins: AtomicBool,
+    /// And then the rows have all counts.
+    is_done: AtomicBool,
+    /// Held while it goes on.
+    going_on: Mutex<()>,
+    /// By part; held by whoever counts in it, and so taken by nobody else but whoever begins the change.
+    counting: Box<[Counting]>,
+}
+
+#[repr(align(128))]
+struct Counting(Mutex<()>);
 
 /// What a thread remembers: rows by hash.
 #[derive(Default)]
@@ -158,7 +177,7 @@ impl Kept {
     }
 
     pub(super) fn bytes(self) -> u64 {
-        let counted = if self.replaces { 0 } else { COUNTING_PARTS * self.rows * COUNTED_WORDS };
+        let counted = COUNTING_PARTS * self.rows * COUNTED_WORDS;
         ((HEADER_WORDS + self.rows * ROW_WORDS + counted) * 8 + self.text_bytes.next_multiple_of(8)) as u64
     }
 
@@ -179,15 +198,14 @@ impl Rows {
         let shards = (0..kept.shards).map(shard).collect();
         let all = if kept.replaces { 0 } else { kept.rows };
         let counted_at = HEADER_WORDS + kept.rows * ROW_WORDS + kept.text_bytes.div_ceil(8);
-        let parts = (!kept.replaces).then(|| {
-            let part_words = kept.rows * COUNTED_WORDS;
-            let counted = &words[counted_at..][..COUNTING_PARTS * part_words];
-            Parts::over(counted, part_words, &words[PARTS_USED])
-        });
+        let part_words = kept.rows * COUNTED_WORDS;
+        let counted = &words[counted_at..][..COUNTING_PARTS * part_words];
+        let parts = Parts::over(counted, part_words, &words[PARTS_USED]);
+        let change = kept.replaces.then(|| Change::of(words[CHANGED].load(Ordering::Acquire) != 0));
         static TABLES: AtomicU64 = AtomicU64::new(1);
         let own = TABLES.fetch_add(1, Ordering::Relaxed);
         let room = Mutex::new(Room::of(words, 0, 0, all));
-        let rows = Rows { words, kept, own, parts, shards, room };
+        let rows = Rows { words, kept, own, parts, change, shards, room };
         rows.find_again();
         rows
     }
@@ -226,39 +244,104 @@ impl Rows {
     pub(super) fn note(&self, event: &Event<'_>, took: u64) -> bool {
         let what = packed(event);
         let hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
-        let Some(parts) = &self.parts else { return self.note_locked(event, hash, what, took) };
-        let Some(row) = self.known_row(event, hash, what) else { return false };
-        let (part, at) = (parts.own(), row * COUNTED_WORDS);
+        let Some(change) = &self.change else {
+            let row = self.known_row(event, hash, what);
+            return row.map(|row| self.count(self.parts.own(), row, event, took)).is_some();
+        };
+        if !change.is_done.load(Ordering::Acquire) {
+            if self.note_before(change, event, hash, what, took).is_some() {
+                return true;
+            }
+            drop(locked(&change.going_on));
+        }
+        self.note_locked(event, hash, what, took)
+    }
+
+    /// Counts in the part of this thread if rows do not change hands yet. Nor do they while it does.
+    fn note_before(&self, change: &Change, event: &Event<'_>, hash: u64, what: u64, took: u64) -> Option<()> {
+        let mut met = None;
+        loop {
+            let part = self.parts.own();
+            let counting = locked(&change.counting[part.number()].0);
+            if change.begins.load(Ordering::Acquire) {
+                return None;
+            }
+            if let Some(row) = met.or_else(|| self.remembered_row(event, hash, what)) {
+                self.count(part, row, event, took);
+                return Some(());
+            }
+            drop(counting);
+            if event.relative.len() > SLOT_BYTES {
+                return None;
+            }
+            met = self.known_row(event, hash, what);
+            if met.is_none() {
+                self.begin_change(change);
+            }
+        }
+    }
+
+    /// Puts the counts of all parts into the rows.
+    fn begin_change(&self, change: &Change) {
+        let _going_on = locked(&change.going_on);
+        if change.begins.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Whoever still counts is waited for; later ones see that it has begun.
+        change.counting.iter().for_each(|part| drop(locked(&part.0)));
+        for shard in &self.shards {
+            let mut found = shard.lock();
+            found.fewest = (found.places.values())
+                .map(|row| {
+                    let [calls, bytes, nanoseconds] = self.counted(*row as usize);
+                    self.set(*row as usize, CALLS, calls);
+                    self.set(*row as usize, BYTES, bytes);
+                    self.set(*row as usize, NANOSECONDS, nanoseconds);
+                    Reverse((calls, *row))
+                })
+                .collect();
+        }
+        // Until then a successor takes the counts of the parts.
+        self.words[CHANGED].store(1, Ordering::Release);
+        change.is_done.store(true, Ordering::Release);
+    }
+
+    fn count(&self, part: Part, row: usize, event: &Event<'_>, took: u64) {
+        let at = row * COUNTED_WORDS;
         part.add(at, 1);
         if event.bytes > 0 {
             part.add(at + 1, event.bytes);
         }
         part.add(at + 2, took);
-        true
     }
 
-    /// The row of an event, which this thread then knows. It is never another's.
-    fn known_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
-        let find = || {
-            let mut found = self.shards[self.kept.shard_of(hash)].lock();
-            self.row_in(&mut found, event, hash, what)
-        };
+    /// The row of an event if this thread knows it.
+    fn remembered_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
         let remembered = |remembered: &RefCell<Remembered>| {
+            let remembered = remembered.borrow();
+            let row = *remembered.rows.get(&hash).filter(|_| remembered.of == self.own)? as usize;
+            self.is(row, what, event.relative).then_some(row)
+        };
+        REMEMBERED.try_with(remembered).ok().flatten()
+    }
+
+    /// The row of an event, which this thread then knows; `None` if there is no room for it.
+    fn known_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
+        if self.change.is_none()
+            && let Some(row) = self.remembered_row(event, hash, what)
+        {
+            return Some(row);
+        }
+        let row = self.row_in(&mut self.shards[self.kept.shard_of(hash)].lock(), event, hash, what)?;
+        // A thread that is ending remembers nothing any more.
+        let _ = REMEMBERED.try_with(|remembered| {
             let mut remembered = remembered.borrow_mut();
             if remembered.of != self.own || remembered.rows.len() >= REMEMBERED_MAX {
                 *remembered = Remembered { of: self.own, rows: HashMap::default() };
             }
-            match remembered.rows.get(&hash) {
-                Some(row) if self.is(*row as usize, what, event.relative) => Some(*row as usize),
-                _ => {
-                    let row = find()?;
-                    remembered.rows.insert(hash, row as u32);
-                    Some(row)
-                }
-            }
-        };
-        // A thread that is ending remembers nothing any more.
-        REMEMBERED.try_with(remembered).unwrap_or_else(|_| find())
+            remembered.rows.insert(hash, row as u32);
+        });
+        Some(row)
     }
 
     fn note_locked(&self, event: &Event<'_>, hash: u64, what: u64, took: u64) -> bool {
@@ -336,10 +419,15 @@ impl Rows {
 
     /// Calls, bytes and nanoseconds.
     fn counted(&self, row: usize) -> [u64; COUNTED_WORDS] {
-        match &self.parts {
-            Some(parts) => std::array::from_fn(|word| parts.sum(row * COUNTED_WORDS + word)),
-            None => [CALLS, BYTES, NANOSECONDS].map(|word| self.word(row, word)),
+        if self.has_changed() {
+            return [CALLS, BYTES, NANOSECONDS].map(|word| self.word(row, word));
         }
+        std::array::from_fn(|word| self.parts.sum(row * COUNTED_WORDS + word))
+    }
+
+    /// Whether rows change hands, and so have their counts themselves.
+    fn has_changed(&self) -> bool {
+        self.change.as_ref().is_some_and(|change| change.is_done.load(Ordering::Acquire))
     }
 
     fn take_row(&self, found: &mut Found, hash: u64, what: u64, text: &[u8]) -> Option<usize> {
@@ -381,6 +469,9 @@ impl Rows {
 
     /// The row with the fewest calls.
     fn give_up_row(&self, found: &mut Found) -> Option<usize> {
+        if !self.has_changed() {
+            return None;
+        }
         loop {
             let Reverse((calls, row)) = found.fewest.pop()?;
             if self.word(row as usize, CALLS) > calls {
@@ -433,6 +524,14 @@ impl Rows {
 
     fn add(&self, row: usize, word: usize, n: u64) {
         add(&self.words[HEADER_WORDS + row * ROW_WORDS + word], n);
+    }
+}
+
+impl Change {
+    fn of(is_done: bool) -> Self {
+        let counting = (0..COUNTING_PARTS).map(|_| Counting(Mutex::new(()))).collect();
+        let (begins, is_done) = (AtomicBool::new(is_done), AtomicBool::new(is_done));
+        Change { begins, is_done, going_on: Mutex::new(()), counting }
     }
 }
 
@@ -614,6 +713,7 @@ mod tests {
         for path in [b"a", b"a", b"a", b"b", b"b"] {
             assert!(rows.note(&event(path), 1));
         }
+        rows.begin_change(rows.change.as_ref().unwrap());
         assert_eq!(rows.give_up_row(&mut rows.shards[0].lock()), Some(1), "and then it is killed");
         let rows = Rows::over(rows.words, rows.kept);
         assert!(rows.note(&event(b"c"), 1));

@@ -158,7 +158,11 @@ fn a_killed_process_leaves_all_but_what_its_threads_were_just_writing() {
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let (events, paths) = (&events, &paths);
-                scope.spawn(move || (0..).for_each(|n| note_nth(events, paths, thread, n)));
+                scope.spawn(move || {
+                    for n in 0.. {
+                        note_nth(events, paths, thread, n);
+                    }
+                });
             }
         });
         return;
