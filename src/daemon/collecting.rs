@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
 use std::thread::Builder;
@@ -340,7 +341,9 @@ impl Inner {
         let entries = fs::read_dir(self.parts.join(tag.name())).into_iter().flatten().flatten();
         let mut parts: Vec<Part> = entries
             .filter_map(|entry| {
-                let written = entry.metadata().ok()?.modified().ok()?;
+                // When it came here, by the clock here; its other time is when it was made, by that of its node.
+                let came = u64::try_from(entry.metadata().ok()?.ctime()).ok()?;
+                let written = UNIX_EPOCH + Duration::from_secs(came);
                 let node = entry.file_name().to_str()?.parse().ok()?;
                 let is_ours = earliest.is_none_or(|earliest| written >= earliest);
                 let is_of_the_end = tag == Tag::PreDestroy;
@@ -414,6 +417,8 @@ mod tests {
     fn a_recording_that_is_larger_than_a_message_arrives_whole() {
         let directory = tempfile::tempdir().unwrap();
         let top = top(directory.path());
+        // The clocks of the others are years behind, which makes their parts none of an earlier job.
+        top.founded.set(SystemTime::now()).unwrap();
         let recordings = [large(1, 150_000), large(2, 10)];
         for (node, recording) in (1..).zip(&recordings) {
             let parcels: Vec<_> = parcels(node, Tag::OnDemand, 5, &pack(recording)).collect();
