@@ -227,11 +227,13 @@ mod tests {
     const HEAD: &str = "py\t7\t1.5\t3.11.7\tcpython\t\t/e\t/e\t/e/lib/python3.11/\n\
         listed\t/e/lib/python3.11/site-packages\tnumpy-2.0.dist-info\tzope.event-5.egg-info\todd\n";
 
+    /// Name, origin, place and version; path and version that follow; flags noted, flags told.
+    type Case = (&'static str, Option<&'static str>, Option<&'static str>, &'static str, &'static str);
+
     #[test]
     fn kind_path_and_version_follow_from_what_the_hook_noted() {
         let site = "/e/lib/python3.11/site-packages";
-        let cases: &[(&str, Option<&str>, Option<&str>, &str, &str)] = &[
-            // name, origin, place, version, p and a; path, version, flags
+        let cases: &[Case] = &[
             (
                 "numpy\t{site}/numpy/__init__.py\t\t1",
                 Some("{site}/numpy/__init__.py"),
