@@ -1,4 +1,4 @@
-//! The counters of one node: a table of atomic cells, one per [`Counter`], for each thread that counts (`parts`).
+//! The counters of one node: a table of atomic cells, one per [`Counter`], for each thread that counts (`by_thread`).
 //!
 //! The cells can live in memory that holder and daemon share, so a daemon that is killed and restarted
 //! goes on counting where the dead one stopped.
@@ -11,18 +11,18 @@
 //! Not here: which report shows which counter (`daemon::report`).
 
 pub mod buckets;
+mod by_thread;
 pub mod event;
 pub mod events;
-mod parts;
 mod rows;
 mod tasks;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::by_thread::{ByThread, OWN_MAX};
 use self::event::{Began, Event};
 use self::events::{Events, now_ns};
-use self::parts::{PARTS, Parts};
 pub use self::rows::RowRead;
 pub use self::tasks::{NumberOf, TaskRead};
 
@@ -159,7 +159,7 @@ const _: () = assert!(Counter::ALL.len() <= TABLES_USED);
 /// A handle on one node's counters. Copying it is free; all copies count into the same cells.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder {
-    tables: Parts,
+    tables: ByThread,
     /// Whether threads of this process have tables of their own.
     is_by_thread: bool,
     /// `None`: nothing but counters.
@@ -168,11 +168,11 @@ pub struct Recorder {
 
 impl Recorder {
     /// Bytes that shared tables take.
-    pub const SHARED_BYTES: u64 = (PARTS * CELLS * 8) as u64;
+    pub const SHARED_BYTES: u64 = (OWN_MAX * CELLS * 8) as u64;
 
     /// Tables of this process alone. They are never freed: a process has them once (a test a few times).
     pub fn private() -> Self {
-        Self::over(Box::leak(Box::new([const { AtomicU64::new(0) }; PARTS * CELLS])))
+        Self::over(Box::leak(Box::new([const { AtomicU64::new(0) }; OWN_MAX * CELLS])))
     }
 
     /// The tables in `memory`, a memfd of at least [`Self::SHARED_BYTES`], mapped for the process's life. For the node's
@@ -182,7 +182,7 @@ impl Recorder {
     /// What `mmap` answers.
     pub fn shared(memory: impl std::os::fd::AsFd) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
-        let len = PARTS * CELLS * 8;
+        let len = OWN_MAX * CELLS * 8;
         // SAFETY: a fresh shared mapping of `len` bytes, page-aligned, never unmapped; atomics make
         // concurrent access from another process sound.
         let cells = unsafe {
@@ -194,7 +194,7 @@ impl Recorder {
                 memory,
                 0,
             )?;
-            &*start.cast::<[AtomicU64; PARTS * CELLS]>()
+            &*start.cast::<[AtomicU64; OWN_MAX * CELLS]>()
         };
         Ok(Self::over(cells))
     }
@@ -208,7 +208,11 @@ impl Recorder {
     }
 
     fn over(cells: &'static [AtomicU64]) -> Self {
-        Recorder { tables: Parts::over(cells, CELLS, &cells[TABLES_USED]), is_by_thread: true, events: None }
+        Recorder {
+            tables: ByThread::over(cells, CELLS, &cells[TABLES_USED]),
+            is_by_thread: true,
+            events: None,
+        }
     }
 
     /// The same counters; what tasks are told is put into `events` as well, for the life of the process.

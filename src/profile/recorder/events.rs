@@ -1,6 +1,6 @@
 //! What tasks were told: latencies, the course of time, paths, tasks; in memory that outlives the daemon.
 //!
-//! Each thread counts by itself (`parts`), and sums are made by whoever reads; rows of paths are in shards (`rows`).
+//! Each thread counts by itself (`by_thread`), and sums are made by whoever reads; rows of paths are in shards (`rows`).
 //!
 //! A daemon that is killed has recorded everything it had answered but, at most, what its threads were just writing:
 //! its successor goes on in the same memory.
@@ -14,8 +14,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::buckets::{BUCKETS, bucket_of};
+use super::by_thread::{ByThread, OWN_MAX};
 use super::event::{AnsweredBy, Event, Mode, Operation};
-use super::parts::{PARTS, Parts};
 use super::rows::{Kept, RowRead, Rows};
 use super::tasks::{NumberOf, TASKS_MAX, TaskRead, Tasks};
 
@@ -39,7 +39,7 @@ const TASKS_TAKEN: usize = 3;
 const LOST: usize = 32;
 const TASKS_AT: usize = 64;
 const PARTS_AT: usize = TASKS_AT + super::tasks::WORDS;
-const ROWS_AT: usize = PARTS_AT + PARTS * PART_WORDS;
+const ROWS_AT: usize = PARTS_AT + OWN_MAX * PART_WORDS;
 
 /// Words of a part: calls and nanoseconds of each task, latencies, bins; filled up to whole pages.
 const TASK_WORDS: usize = 2;
@@ -51,7 +51,7 @@ const PART_WORDS: usize = (TIMES_AT + SCALES.len() * BINS * BIN_WORDS).next_mult
 pub struct Events {
     words: &'static [AtomicU64],
     mode: Mode,
-    parts: Parts,
+    parts: ByThread,
     tasks: Tasks,
     rows: Option<Rows>,
 }
@@ -125,7 +125,7 @@ impl Events {
         Events {
             words,
             mode,
-            parts: Parts::over(&words[PARTS_AT..ROWS_AT], PART_WORDS, &words[PARTS_USED]),
+            parts: ByThread::over(&words[PARTS_AT..ROWS_AT], PART_WORDS, &words[PARTS_USED]),
             tasks: Tasks::over(&words[TASKS_AT..PARTS_AT], &words[TASKS_TAKEN], number_of),
             rows: Kept::of(mode).map(|kept| Rows::over(&words[ROWS_AT..], kept)),
         }

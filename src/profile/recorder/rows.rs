@@ -1,7 +1,7 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
 //! It is in shards, each behind a lock; the hash of a row says which is its own. Each thread remembers rows that it has met
-//! and counts by itself (`parts`), so it takes a lock for a row that is new to it; once rows change hands, always.
+//! and counts by itself (`by_thread`), so it takes a lock for a row that is new to it; once rows change hands, always.
 //!
 //! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
 //! computation of frequent and top-k elements in data streams, 2005): a new row takes the place of the one with the
@@ -19,8 +19,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use super::by_thread::{ByThread, OfThread, add};
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
-use super::parts::{Part, Parts, add};
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -39,7 +39,7 @@ const SHARDS: usize = 64;
 /// that read requests seldom meet in eight.
 const SHARDS_OF_TOP: usize = 8;
 
-/// Parts in which threads count, where all rows are kept: 16. More threads than that seldom answer; they share the first.
+/// ByThread in which threads count, where all rows are kept: 16. More threads than that seldom answer; they share the first.
 const COUNTING_PARTS: usize = 16;
 /// Words of each row in a part: calls, bytes, nanoseconds.
 const COUNTED_WORDS: usize = 3;
@@ -103,7 +103,7 @@ pub(super) struct Rows {
     /// What tells this table from others that a thread remembers something of.
     own: u64,
     /// Where threads count by themselves.
-    parts: Parts,
+    parts: ByThread,
     /// `None` where rows never change hands.
     change: Option<Change>,
     shards: Box<[Shard]>,
@@ -200,7 +200,7 @@ impl Rows {
         let counted_at = HEADER_WORDS + kept.rows * ROW_WORDS + kept.text_bytes.div_ceil(8);
         let part_words = kept.rows * COUNTED_WORDS;
         let counted = &words[counted_at..][..COUNTING_PARTS * part_words];
-        let parts = Parts::over(counted, part_words, &words[PARTS_USED]);
+        let parts = ByThread::over(counted, part_words, &words[PARTS_USED]);
         let change = kept.replaces.then(|| Change::of(words[CHANGED].load(Ordering::Acquire) != 0));
         static TABLES: AtomicU64 = AtomicU64::new(1);
         let own = TABLES.fetch_add(1, Ordering::Relaxed);
@@ -306,7 +306,7 @@ impl Rows {
         change.is_done.store(true, Ordering::Release);
     }
 
-    fn count(&self, part: Part, row: usize, event: &Event<'_>, took: u64) {
+    fn count(&self, part: OfThread, row: usize, event: &Event<'_>, took: u64) {
         let at = row * COUNTED_WORDS;
         part.add(at, 1);
         if event.bytes > 0 {

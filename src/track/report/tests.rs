@@ -131,6 +131,16 @@ impl Scene<'_> {
                 let row = rows.entry(who.clone().into_iter().chain(names).collect()).or_default();
                 row.runs.entry(number).or_default();
             };
+            // Whoever ran something has a row, though it imported nothing.
+            let own = match question {
+                Question::Users => Some(Per::User),
+                Question::Projects => Some(Per::Project),
+                _ => None,
+            };
+            if let Some(own) = own {
+                let row = rows.entry(vec![self.whose(number, own)]).or_default();
+                row.runs.entry(number).or_default();
+            }
             if question == Question::Libraries {
                 for library in &batch.libraries {
                     let package = library.package.clone().unwrap_or_else(|| "-".to_owned());
@@ -175,15 +185,6 @@ impl Scene<'_> {
             row.total_seconds += self.weight(number) * import.total_us as f64 / 1e6;
             row.processes += self.weight(number);
             row.packages.insert((import.name.clone(), "python".to_owned()));
-        }
-        // Whoever mapped something has a row, too.
-        let own = match question {
-            Question::Users => Per::User,
-            Question::Projects => Per::Project,
-            _ => return,
-        };
-        if !self.batches[number].libraries.is_empty() {
-            rows.entry(vec![self.whose(number, own)]).or_default().runs.entry(number).or_default();
         }
     }
 

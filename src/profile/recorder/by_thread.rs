@@ -10,8 +10,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Parts: 64, the bits of a word. A daemon has some ten threads that answer, and 64 that ask storage where it is slow.
-pub(super) const PARTS: usize = 64;
+/// Parts that threads have: 64, the bits of a word. A daemon has some ten threads that answer, and 64 that ask storage where it is slow.
+pub(super) const OWN_MAX: usize = 64;
 
 /// The part of those without one of their own.
 const SHARED: usize = 0;
@@ -47,7 +47,7 @@ thread_local! {
 
 /// The parts of one memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Parts {
+pub(super) struct ByThread {
     words: &'static [AtomicU64],
     part_words: usize,
     /// A bit for each part that was ever added to: only these are read, since reading a page of the others would make one.
@@ -56,35 +56,35 @@ pub(super) struct Parts {
 
 /// One of them, for the thread that asked for it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
+pub(super) struct OfThread {
     words: &'static [AtomicU64],
     number: usize,
 }
 
-impl Parts {
-    /// As many parts of `part_words` each as are in `words`, [`PARTS`] at most; `used` says which were added to.
+impl ByThread {
+    /// As many parts of `part_words` each as are in `words`, [`OWN_MAX`] at most; `used` says which were added to.
     pub(super) fn over(words: &'static [AtomicU64], part_words: usize, used: &'static AtomicU64) -> Self {
-        Parts { words, part_words, used }
+        ByThread { words, part_words, used }
     }
 
     /// The part of this thread.
-    pub(super) fn own(&self) -> Part {
+    pub(super) fn own(&self) -> OfThread {
         // A thread that is ending has none any more.
         let number = OWN.try_with(|own| own.0).unwrap_or(SHARED);
         self.part(if (number + 1) * self.part_words <= self.words.len() { number } else { SHARED })
     }
 
     /// The part of all, for a process that takes none.
-    pub(super) fn shared(&self) -> Part {
+    pub(super) fn shared(&self) -> OfThread {
         self.part(SHARED)
     }
 
-    fn part(&self, number: usize) -> Part {
+    fn part(&self, number: usize) -> OfThread {
         let bit = 1 << number;
         if self.used.load(Ordering::Relaxed) & bit == 0 {
             self.used.fetch_or(bit, Ordering::Relaxed);
         }
-        Part { words: self.words_of(number), number }
+        OfThread { words: self.words_of(number), number }
     }
 
     /// One word, of all parts added up.
@@ -106,7 +106,7 @@ impl Parts {
 
     fn used_parts(&self) -> impl Iterator<Item = &'static [AtomicU64]> {
         let (parts, used) = (*self, self.used.load(Ordering::Relaxed));
-        let there = PARTS.min(self.words.len() / self.part_words);
+        let there = OWN_MAX.min(self.words.len() / self.part_words);
         (0..there).filter(move |number| used >> number & 1 == 1).map(move |number| parts.words_of(number))
     }
 
@@ -115,7 +115,7 @@ impl Parts {
     }
 }
 
-impl Part {
+impl OfThread {
     /// Which of the parts it is.
     pub(super) fn number(&self) -> usize {
         self.number
@@ -149,19 +149,19 @@ pub(super) fn add(word: &AtomicU64, n: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn parts(part_words: usize) -> Parts {
-        let words = (0..=PARTS * part_words).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+    fn parts(part_words: usize) -> ByThread {
+        let words = (0..=OWN_MAX * part_words).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let (used, words) = Vec::leak(words).split_first().unwrap();
-        Parts::over(words, part_words, used)
+        ByThread::over(words, part_words, used)
     }
 
     #[test]
     fn nothing_is_lost_where_there_are_more_threads_than_parts() {
         let parts = parts(3);
-        let all_there = std::sync::Barrier::new(2 * PARTS);
+        let all_there = std::sync::Barrier::new(2 * OWN_MAX);
         for _round in 0..2 {
             std::thread::scope(|scope| {
-                for _ in 0..2 * PARTS {
+                for _ in 0..2 * OWN_MAX {
                     scope.spawn(|| {
                         let part = parts.own();
                         all_there.wait();
@@ -172,8 +172,8 @@ mod tests {
                 }
             });
         }
-        assert_eq!(parts.sums(0, 3), [334, 333, 333].map(|each| each * 4 * PARTS as u64));
-        assert_eq!(parts.sum(1), 333 * 4 * PARTS as u64);
+        assert_eq!(parts.sums(0, 3), [334, 333, 333].map(|each| each * 4 * OWN_MAX as u64));
+        assert_eq!(parts.sum(1), 333 * 4 * OWN_MAX as u64);
     }
 
     #[test]
