@@ -75,6 +75,11 @@ impl Line {
         self.say(&FromDaemon::GoDown);
     }
 
+    /// Whoever listens to the holder hears what it has said so far, and then that it is gone.
+    pub(super) fn hear_no_more(&self) {
+        self.lock().hear_no_more();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Channel> {
         self.0.channel.lock().unwrap_or_else(|e| e.into_inner())
     }

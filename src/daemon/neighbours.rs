@@ -68,6 +68,9 @@ const START_MAX: Duration = Duration::from_secs(3);
 /// wait for this one. What comes later is written all the same.
 const HEARD_WITHIN: Duration = GRACE_LOST;
 
+/// How long after the last connection ended it waits for a node to come back whose daemon is being started anew: 2 s.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often it looks whether it may leave.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -233,7 +236,9 @@ impl Neighbours {
     /// Whether others are connected, or may be in a moment.
     pub(super) fn may_hear_of_others(&self) -> bool {
         let serving = self.serving();
-        serving.connections() > 0 || self.began.elapsed() < HEARD_WITHIN && self.nodes_come(&serving)
+        serving.connections() > 0
+            || serving.server.as_ref().and_then(Server::left_for).is_some_and(|left| left < BACK_WITHIN)
+            || self.began.elapsed() < HEARD_WITHIN && self.nodes_come(&serving)
     }
 
     /// Whether nodes that are to ask this one have never been connected.

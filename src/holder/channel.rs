@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
+    socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,6 +84,13 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than the limit"));
         }
         Ok(Some((serde_json::from_slice(&bytes[..got.bytes])?, descriptors)))
+    }
+
+    /// What the peer has said so far is still received, by whoever has this end; then it reads as gone. What it says from
+    /// now on is an error there.
+    pub fn hear_no_more(&self) {
+        // Fails where the peer is gone already.
+        let _ = shutdown(&self.0, Shutdown::Read);
     }
 }
 

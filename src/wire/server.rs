@@ -14,7 +14,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     unproven: Mutex<VecDeque<(u64, AbortHandle)>>,
     next_unproven: AtomicU64,
     connections: Arc<Semaphore>,
+    /// When the last connection that had proven itself ended.
+    left: Mutex<Option<Instant>>,
     has_warned: AtomicBool,
 }
 
@@ -147,6 +149,7 @@ impl Server {
             unproven: Mutex::default(),
             next_unproven: AtomicU64::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            left: Mutex::default(),
             has_warned: AtomicBool::new(false),
         });
         let handle = runtime.handle();
@@ -164,6 +167,11 @@ impl Server {
     /// Connections that have proven themselves and are open, heartbeats among them.
     pub fn connections(&self) -> usize {
         CONNECTIONS_MAX - self.shared.connections.available_permits()
+    }
+
+    /// How long ago one of them ended; `None`: none has.
+    pub fn left_for(&self) -> Option<Duration> {
+        lock(&self.shared.left).map(|left| left.elapsed())
     }
 
     /// Nodes that have ever been connected.
@@ -275,4 +283,6 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, number:
     if let Err(error) = connection.await {
         tracing::debug!(%from, %error, "a connection ended");
     }
+    // Before its place is free.
+    *lock(&shared.left) = Some(Instant::now());
 }

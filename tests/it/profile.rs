@@ -45,6 +45,25 @@ fn start(scene: &Scene, flags: &[&str], script: &str) -> Child {
 const WAIT: &str = "touch here-$SPINNEY_NODE; until [ -e gate ]; do sleep 0.01; done";
 
 #[test]
+fn a_report_for_which_nobody_waits_any_more_is_written_all_the_same() {
+    for scene in scenes() {
+        let child =
+            start(&scene, &["--profile", "full"], "touch here; until [ -e gate ]; do sleep 0.01; done");
+        eventually("it waits", || scene.home.join("here-").exists());
+        let daemon = scene.process("daemon-process");
+        kill(daemon, libc::SIGSTOP);
+        fs::write(scene.home.join("gate"), "").unwrap();
+        assert!(finish(child).status.success());
+        assert!(!scene.home.join("report/run.json").exists(), "the daemon was stopped");
+        kill(daemon, libc::SIGCONT);
+        for name in ["run.json", "recording.jsonl"] {
+            eventually(name, || scene.home.join("report").join(name).exists());
+        }
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
 fn a_full_recording_has_every_access_and_no_other() {
     for scene in scenes() {
         assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
