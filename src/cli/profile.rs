@@ -189,7 +189,7 @@ fn copper(directory: &Path, out: &Path) -> anyhow::Result<Told> {
 
 fn snapshot(job: Option<&str>) -> ExitCode {
     let (written, troubles) = services::snapshot::snapshot(job);
-    super::put(&written.iter().map(|directory| format!("{directory}\n")).collect::<String>());
+    super::put_lines(&written);
     troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

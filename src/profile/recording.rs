@@ -368,7 +368,6 @@ fn is_zero(number: &u64) -> bool {
 mod tests {
     use super::*;
     use std::fs;
-    use std::ops::ControlFlow;
 
     fn line(path: &[u8]) -> PathLine<'_> {
         let (path, path_bytes) = path_fields(path);
