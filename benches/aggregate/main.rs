@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{nodes} recordings of {PATHS} paths, {:.2} GB", bytes as f64 / 1e9);
     let before = (Instant::now(), processor_seconds());
-    let table = tell::aggregate(&[directory.path().to_owned()])?;
+    let table = tell::aggregate(&[directory.path().to_owned()])?.text;
     let (wall, processor) = (before.0.elapsed().as_secs_f64(), processor_seconds() - before.1);
     let peak = peak_bytes().context("this machine does not tell")?;
     println!("| seconds | processor seconds | peak memory | rows |\n|---:|---:|---:|---:|");

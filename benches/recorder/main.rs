@@ -101,7 +101,7 @@ fn note(recorder: Recorder, paths: &[Vec<u8>], new: &[Vec<u8>], thread: usize) {
         recorder.count(Counter::FuseLookup);
         let began = recorder.begin();
         recorder.count(Counter::AnswersCache);
-        recorder.answered(began, || Event {
+        recorder.answered(began, Some(process), || Event {
             view: 0,
             relative,
             operation: Operation::Lookup,
@@ -109,6 +109,5 @@ fn note(recorder: Recorder, paths: &[Vec<u8>], new: &[Vec<u8>], thread: usize) {
             by: AnsweredBy::Cache,
             bytes: 0,
         });
-        recorder.told(began, process);
     }
 }

@@ -25,7 +25,7 @@ pub fn run(args: &AddressesArgs) -> ExitCode {
     let Some(lines) = addresses::lines(args.interface.as_deref()) else { return ExitCode::SUCCESS };
     // One write, so that lines of many tasks do not mix.
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    print!("{text}");
+    super::put(&text);
     if lines.is_empty() {
         eprintln!("spinney: no such interface leads to other machines from here");
         return ExitCode::FAILURE;

@@ -1,6 +1,5 @@
 //! `spinney completions SHELL`.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -17,6 +16,8 @@ pub struct CompletionsArgs {
 
 /// Prints the completions on standard output.
 pub fn run(args: &CompletionsArgs) -> ExitCode {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "spinney", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "spinney", &mut script);
+    super::put(script);
     ExitCode::SUCCESS
 }

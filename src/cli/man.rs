@@ -14,10 +14,8 @@ pub struct ManArgs {}
 
 /// Prints one page for all subcommands on standard output.
 pub fn run(_args: &ManArgs) -> ExitCode {
-    match page().and_then(|page| io::stdout().write_all(&page)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE, // a reader that went away, such as `head`
-    }
+    super::put(page().expect("memory takes all that is written to it"));
+    ExitCode::SUCCESS
 }
 
 /// The page of the program, then that of each subcommand that is not hidden, as sections of one; subcommands of

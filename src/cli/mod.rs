@@ -102,13 +102,18 @@ pub fn run() -> ExitCode {
 
 /// Prints what was asked for. A reader that went away, such as `head`, is no error; a full disk is one, and the process ends
 /// with 1.
-fn put(text: &str) {
+fn put(text: impl AsRef<[u8]>) {
     let mut out = std::io::stdout().lock();
-    let put = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let put = out.write_all(text.as_ref()).and_then(|()| out.flush());
     if let Some(error) = put.err().filter(|error| error.kind() != ErrorKind::BrokenPipe) {
         eprintln!("spinney: cannot write to standard output: {error}");
         std::process::exit(1);
     }
+}
+
+/// Prints lines.
+fn put_lines(lines: &[String]) {
+    put(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>());
 }
 
 /// On a node of the allocation, if this process is beside it.

@@ -10,7 +10,7 @@ use crate::environment::recorded::Recorded;
 use crate::environment::{coverage, told};
 use crate::profile::recording;
 use crate::profile::report::sections::Section;
-use crate::profile::tell::Format;
+use crate::profile::tell::{Format, Told};
 use crate::{profile, services};
 
 /// Tell what runs touched, from their recordings
@@ -121,12 +121,12 @@ fn report(
     to: Option<&Path>,
     format: Option<Format>,
     more: profile::tell::More<'_>,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Told> {
     let Some(to) = to else {
         return profile::tell::report(&[directory], format.unwrap_or(Format::Markdown), more);
     };
     let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format]);
-    profile::tell::write_report(&[directory], to, &formats, more).map(|()| String::new())
+    profile::tell::write_report(&[directory], to, &formats, more)
 }
 
 fn classes(directories: &[PathBuf]) -> Vec<Section> {
@@ -142,7 +142,7 @@ fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
     by_kind(&recorded).into_iter().chain(told::coverage(&recorded)).collect()
 }
 
-/// Does it: 0, or 1 if a recording cannot be used.
+/// Does it: 0, or 1 if a directory has no recording that can be used.
 pub fn run(args: ProfileArgs) -> ExitCode {
     let mut places = args.what.places();
     places.dedup();
@@ -155,14 +155,17 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         }
         What::Aggregate { directories, .. } => profile::tell::aggregate(&directories),
         What::Diff { before, after } => profile::tell::diff(&before, &after),
-        What::Copper { directory, out } => copper(&directory, &out).map(|()| String::new()),
+        What::Copper { directory, out } => copper(&directory, &out),
         What::Report { directory, to, format, no_coverage } => {
             let more: profile::tell::More<'_> = if no_coverage { &classes } else { &classes_and_coverage };
             report(directory, to.as_deref(), format.map(Format::from), more)
         }
     };
     match done {
-        Ok(text) => {
+        Ok(Told { text, mut troubles }) => {
+            // Two of the directories may be one.
+            troubles.dedup();
+            troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
             super::put(&text);
             ExitCode::SUCCESS
         }
@@ -174,17 +177,19 @@ pub fn run(args: ProfileArgs) -> ExitCode {
 }
 
 /// The profile files, and how much of the views was used, which takes a look at what lies there now.
-fn copper(directory: &Path, out: &Path) -> anyhow::Result<()> {
+fn copper(directory: &Path, out: &Path) -> anyhow::Result<Told> {
     let recorded = Recorded::read(&[directory.to_owned()]);
     let views: Vec<PathBuf> = recorded.views.iter().cloned().collect();
     let coverage = coverage::coverage(&recorded, &views);
-    profile::copper::export(directory, out, &coverage.for_copper())?;
-    coverage.write_copper(&out.join("paths_dir")).with_context(|| format!("cannot write `{}`", out.display()))
+    let unread = profile::copper::export(directory, out, &coverage.for_copper())?;
+    let written = coverage.write_copper(&out.join("paths_dir"));
+    written.with_context(|| format!("cannot write `{}`", out.display()))?;
+    Ok(Told { text: String::new(), troubles: unread.iter().map(ToString::to_string).collect() })
 }
 
 fn snapshot(job: Option<&str>) -> ExitCode {
     let (written, troubles) = services::snapshot::snapshot(job);
-    written.iter().for_each(|directory| println!("{directory}"));
+    super::put_lines(&written);
     troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -34,16 +34,16 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     let services = services::status::all(args.job.as_deref());
     if args.prometheus {
         match exposition::text(&services) {
-            Ok(text) => print!("{text}"),
+            Ok(text) => super::put(&text),
             Err(error) => {
                 eprintln!("spinney: {error}");
                 return ExitCode::FAILURE;
             }
         }
     } else if args.json {
-        println!("{:#}", services::status::json(&services));
+        super::put(format!("{:#}\n", services::status::json(&services)));
     } else {
-        services::status::lines(&services).iter().for_each(|line| println!("{line}"));
+        super::put_lines(&services::status::lines(&services));
     }
     if services.is_empty() {
         eprintln!("spinney: no service of yours runs on this machine");

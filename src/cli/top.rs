@@ -1,6 +1,6 @@
 //! `spinney top`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,8 +44,7 @@ pub fn run(args: &TopArgs) -> ExitCode {
         };
     }
     let (text, any) = top::once(args.job.as_deref(), width(is_terminal));
-    // Whoever has read enough need not read the rest.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::put(text);
     if any { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -75,7 +75,7 @@ pub fn run(args: UpArgs) -> ExitCode {
     if args.look {
         return match elsewhere::look(&request) {
             Ok(word) => {
-                println!("{word}");
+                super::put(format!("{word}\n"));
                 ExitCode::SUCCESS
             }
             Err(failure) => ExitCode::from(enter::fail(&failure)),

@@ -9,7 +9,6 @@
 //! Not here: the format of a recording (`profile::recording`), what paths mean (`classes`, `coverage`, `check`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::profile::recorder::event::{Operation, Outcome};
@@ -130,27 +129,11 @@ impl Recorded {
             }
             Line::Other(_) => {}
         };
-        // Broken lines of one file are told once: there may be as many as it has.
-        let mut broken: Option<(String, u64)> = None;
-        let scanned = recording::scan(file, each, |trouble| {
-            match &mut broken {
-                Some((_, more)) if trouble.fault.is_of_one_line() => *more += 1,
-                None if trouble.fault.is_of_one_line() => broken = Some((trouble.to_string(), 0)),
-                _ => troubles.push(trouble.to_string()),
-            }
-            ControlFlow::Continue(())
-        });
-        if let Some((first, more)) = broken {
-            let others =
-                if more == 0 { String::new() } else { format!(" and {}", counted(more, "more line")) };
-            troubles.push(format!("{first}; this line{others} left out"));
-        }
-        match scanned {
-            Ok(header) => {
-                missing.extend(header.missing_nodes.iter().map(|node| (header.job.clone(), *node)));
-                self.headers.push(header);
-            }
-            Err(trouble) => troubles.push(trouble.to_string()),
+        let (header, wrong) = recording::salvage(file, each);
+        troubles.extend(wrong.iter().map(ToString::to_string));
+        if let Some(header) = header {
+            missing.extend(header.missing_nodes.iter().map(|node| (header.job.clone(), *node)));
+            self.headers.push(header);
         }
     }
 

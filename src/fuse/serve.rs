@@ -20,10 +20,9 @@ use super::channel::{Channel, Received};
 use super::kept::{KeptRequests, Slot, empty};
 use super::pending::Pending;
 use super::replies::{Rows, Sendable};
-use super::request::{Asker, Question, parse};
+use super::request::{Question, parse};
 use super::session::{self, Masked};
 use crate::file::{FetchError, Freshness, task};
-use crate::profile::recorder::event::Began;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::view::{NodeId, Reply, View};
 
@@ -52,14 +51,6 @@ enum Standing<'a> {
     Area(&'a [u8]),
     /// In a slot already.
     Slot(Slot),
-}
-
-/// Who waits for an answer, and since when.
-#[derive(Clone, Copy)]
-struct Waiting {
-    unique: u64,
-    pid: u32,
-    began: Began,
 }
 
 impl Connection {
@@ -109,29 +100,28 @@ impl Connection {
         };
         let Some((asker, question)) = parse(bytes) else { return };
         self.count(&question);
-        let asker = Waiting { unique: asker.unique, pid: asker.pid, began: self.recorder.begin() };
+        let (unique, view) = (asker.unique, &self.view.asked_by(asker.pid));
         if question.is_for_the_view() {
             // Before the question is asked: this very thread may then block, and the task must still be let go.
-            self.pending.begin(Asker { unique: asker.unique, pid: asker.pid });
+            self.pending.begin(asker);
         }
-        let view = &self.view;
         match question {
-            Question::Lookup { parent, name } => self.serve(asker, view.lookup(parent, name), standing),
-            Question::Attributes { node } => self.serve(asker, view.attributes(node), standing),
-            Question::Target { node } => self.serve(asker, view.target(node), standing),
+            Question::Lookup { parent, name } => self.serve(unique, view.lookup(parent, name), standing),
+            Question::Attributes { node } => self.serve(unique, view.attributes(node), standing),
+            Question::Target { node } => self.serve(unique, view.target(node), standing),
             Question::Read { node, offset, length } => {
-                self.serve(asker, view.read(node, offset, length), standing);
+                self.serve(unique, view.read(node, offset, length), standing);
             }
             Question::List { node, position, bytes, plus } => {
-                self.serve(asker, view.list(node, position, Rows::new(bytes, plus)), standing);
+                self.serve(unique, view.list(node, position, Rows::new(bytes, plus)), standing);
             }
-            Question::Usage { node } => self.serve(asker, view.usage(node), standing),
-            other => self.answer_alone(asker.unique, other),
+            Question::Usage { node } => self.serve(unique, view.usage(node), standing),
+            other => self.answer_alone(unique, view, other),
         }
     }
 
     /// Answers what needs no view.
-    fn answer_alone(&self, unique: u64, question: Question<'_>) {
+    fn answer_alone(&self, unique: u64, view: &View, question: Question<'_>) {
         let channel = &self.channel;
         let _delivered = match question {
             Question::Init { kernel, flags2 } => {
@@ -139,7 +129,7 @@ impl Connection {
                 true
             }
             Question::Open { node } if channel.sees_everything() => {
-                self.view.opened(node);
+                view.opened(node);
                 // Pages are not kept from one opening to the next. Direct I/O would show more reads, but shared maps
                 // fail under it, and so would programs.
                 channel.answer(unique, &[IoSlice::new(OpenOut::default().as_bytes())])
@@ -158,7 +148,7 @@ impl Connection {
             }
             Question::Control { node, terminal } => {
                 if terminal && !channel.sees_everything() {
-                    self.give_content(node);
+                    self.give_content(view, node);
                 }
                 channel.refuse(unique, libc::ENOTTY)
             }
@@ -175,12 +165,12 @@ impl Connection {
     /// The kernel waits for pages that are being read, and so for whoever answers those READs. Hence one
     /// worker at a time, only while another reads on, and only what can be had at once; else the fetch has
     /// begun at least.
-    fn give_content(&self, node: NodeId) {
+    fn give_content(&self, view: &View, node: NodeId) {
         let Ok(_alone) = self.giving.try_lock() else { return };
         if self.readers.load(Ordering::Acquire) == 0 {
             return;
         }
-        let Some(mut content) = self.view.about_to_be_read(node) else { return };
+        let Some(mut content) = view.about_to_be_read(node) else { return };
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(content)) = Pin::new(&mut content).poll(&mut nobody) {
             self.channel.give(node, &content);
@@ -206,10 +196,10 @@ impl Connection {
     }
 
     /// Sends `reply` when it is ready: now, or from whichever thread makes it so. The asker is pending already.
-    fn serve<T: Sendable>(self: &Arc<Self>, asker: Waiting, mut reply: Reply<T>, standing: Standing<'_>) {
+    fn serve<T: Sendable>(self: &Arc<Self>, unique: u64, mut reply: Reply<T>, standing: Standing<'_>) {
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(outcome) = Pin::new(&mut reply).poll(&mut nobody) {
-            self.send(asker, outcome);
+            self.send(unique, outcome);
             return;
         }
         let slot = match standing {
@@ -219,15 +209,12 @@ impl Connection {
         let connection = self.clone();
         task::spawn(async move {
             let outcome = reply.await;
-            connection.send(asker, outcome);
+            connection.send(unique, outcome);
             drop(slot);
         });
     }
 
-    fn send<T: Sendable>(&self, asker: Waiting, outcome: Result<T, FetchError>) {
-        let unique = asker.unique;
-        // Before the answer: afterwards the task may be gone.
-        self.recorder.told(asker.began, asker.pid);
+    fn send<T: Sendable>(&self, unique: u64, outcome: Result<T, FetchError>) {
         if !self.pending.end(unique) {
             if let Ok(answer) = outcome {
                 answer.take_back(&self.view);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::recorder::event::Operation;
 use super::recording::UNFINISHED;
-use super::report::sections::Section;
+use super::report::sections::{self, Section};
 use super::report::{Cell, Report};
 use super::totals::{Sum, Totals};
 use crate::text::{counted, plain};
@@ -28,6 +28,7 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
     let all = |totals: &Totals| totals.sum(|_| true);
     operations.rows.push(row("all", all(before), all(after)));
     let mut remarks = [("Before", before), ("After", after)].map(|(name, run)| whence(name, run)).to_vec();
+    remarks.extend([before, after].into_iter().filter_map(sections::unread));
     if [before, after].iter().any(|run| run.headers.iter().any(|header| header.is_waiting)) {
         remarks.push(format!("**Not all is here**: {UNFINISHED}"));
     }

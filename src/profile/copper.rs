@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 
 pub use self::sections::class;
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
+use super::recording::Trouble;
 use super::totals::{OfPath, Sum, Totals, What};
 use crate::text::csv::field;
 use crate::text::{plain, size};
@@ -141,13 +142,15 @@ pub struct RootCoverage {
     pub missing: Vec<String>,
 }
 
-/// Writes the recordings of `directory`, the final one and those beneath `snapshots`, to `out`.
+/// Writes the recordings of `directory`, the final one and those beneath `snapshots`, to `out`, and returns what could not be
+/// read.
 ///
 /// # Errors
-/// A recording cannot be used, a file cannot be written.
-pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<()> {
+/// None of `directory` can be used, a file cannot be written.
+pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<Vec<Trouble>> {
     // First, so that nothing is written if it cannot be read.
-    let all = export_tag(directory, out, "final")?;
+    let all = Totals::read(&[directory])?;
+    export_tag(directory, out, "final")?;
     write(&out.join("README.md"), README)?;
     fs::create_dir_all(out.join("logs"))?;
     let tag = all.headers.iter().max_by_key(|header| header.unix_us).map_or("", |header| header.tag.as_str());
@@ -155,11 +158,19 @@ pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result
         export_tag(directory, out, tag)?;
     }
     export_cluster(&all, directory, out, coverage)?;
+    let mut unread = all.into_unread();
     for entry in fs::read_dir(directory.join("snapshots")).into_iter().flatten().flatten() {
+        match Totals::read(&[entry.path()]) {
+            Ok(snapshot) => unread.extend(snapshot.into_unread()),
+            Err(trouble) => {
+                unread.push(trouble);
+                continue;
+            }
+        }
         let tag = of_tag(&entry.file_name().to_string_lossy());
         export_tag(&entry.path(), out, if tag == "on-demand" { "ioctl-snapshot" } else { &tag })?;
     }
-    Ok(())
+    Ok(unread)
 }
 
 /// Only characters that Copper has in tags.
@@ -167,11 +178,10 @@ fn of_tag(tag: &str) -> String {
     tag.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-fn export_tag(directory: &Path, out: &Path, tag: &str) -> Result<Totals> {
-    for (node, totals) in Totals::read_by_node(directory)? {
-        export_node(&totals, out, tag, node)?;
-    }
-    Ok(Totals::read(&[directory])?)
+fn export_tag(directory: &Path, out: &Path, tag: &str) -> Result<()> {
+    Totals::read_by_node(directory)?
+        .iter()
+        .try_for_each(|(node, totals)| export_node(totals, out, tag, *node))
 }
 
 fn export_node(totals: &Totals, out: &Path, tag: &str, node: u32) -> Result<()> {

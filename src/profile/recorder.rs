@@ -230,17 +230,13 @@ impl Recorder {
         Began(if self.events.is_some() { now_ns() } else { 0 })
     }
 
-    /// The question that began at `began` is answered; `event` is made only where it is recorded.
-    pub fn answered<'a>(&self, began: Began, event: impl FnOnce() -> Event<'a>) {
-        if let Some(events) = self.events {
-            events.note(began.0, &event());
-        }
-    }
-
-    /// The task behind thread `thread` has its answer.
-    pub fn told(&self, began: Began, thread: u32) {
-        if let Some(events) = self.events {
-            events.note_task(thread, now_ns().saturating_sub(began.0));
+    /// The question that began at `began` is answered, to the task behind `thread` if one waits for it; `event` is made only
+    /// where it is recorded.
+    pub fn answered<'a>(&self, began: Began, thread: Option<u32>, event: impl FnOnce() -> Event<'a>) {
+        let Some(events) = self.events else { return };
+        let took = events.note(began.0, &event());
+        if let Some(thread) = thread {
+            events.note_task(thread, took);
         }
     }
 

@@ -1,4 +1,5 @@
-//! What `spinney profile` does, one function for each of its commands; each returns what is to be printed.
+//! What `spinney profile` does, one function for each of its commands; each returns what is to be printed, and what could
+//! not be read.
 //!
 //! Not here: flags (`cli::profile`), the work itself.
 
@@ -32,6 +33,22 @@ impl Format {
     pub const ALL: [Format; 5] = [Format::Markdown, Format::Html, Format::Json, Format::Csv, Format::Parquet];
 }
 
+/// What is to be said.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// What was asked for; empty if it was written to files.
+    pub text: String,
+    /// What could not be read; each one clear line.
+    pub troubles: Vec<String>,
+}
+
+impl Told {
+    fn of<'a>(text: String, read: impl IntoIterator<Item = &'a Totals>) -> Self {
+        let unread = read.into_iter().flat_map(Totals::unread);
+        Told { text, troubles: unread.map(ToString::to_string).collect() }
+    }
+}
+
 /// What others have to say of runs whose paths are known: sections that come before the advice.
 pub type More<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<Section>;
 
@@ -39,23 +56,25 @@ pub type More<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<Section>;
 ///
 /// # Errors
 /// A recording cannot be used, or the format is one of several files.
-pub fn report(directories: &[PathBuf], format: Format, more: More<'_>) -> Result<String> {
-    let report = || -> Result<_> { Ok(whole(&Totals::read(directories)?, directories, more)) };
-    match format {
-        Format::Markdown => Ok(report()?.markdown()),
-        Format::Html => Ok(report()?.html()),
-        Format::Json => Ok(serde_json::to_string_pretty(&report()?.json())? + "\n"),
-        Format::Csv | Format::Parquet => {
-            bail!("these are several files; `--to OUT` says where to write them")
-        }
+pub fn report(directories: &[PathBuf], format: Format, more: More<'_>) -> Result<Told> {
+    if matches!(format, Format::Csv | Format::Parquet) {
+        bail!("these are several files; `--to OUT` says where to write them");
     }
+    let totals = Totals::read(directories)?;
+    let report = whole(&totals, directories, more);
+    let text = match format {
+        Format::Html => report.html(),
+        Format::Json => serde_json::to_string_pretty(&report.json())? + "\n",
+        _ => report.markdown(),
+    };
+    Ok(Told::of(text, [&totals]))
 }
 
 /// Writes what the runs in `directories` touched into files at `to`, in these formats.
 ///
 /// # Errors
 /// A recording cannot be used, a file cannot be written.
-pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format], more: More<'_>) -> Result<()> {
+pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format], more: More<'_>) -> Result<Told> {
     let totals = Totals::read(directories)?;
     let report = whole(&totals, directories, more);
     for format in formats {
@@ -76,23 +95,25 @@ pub fn write_report(directories: &[PathBuf], to: &Path, formats: &[Format], more
             }
         }
     }
-    Ok(())
+    Ok(Told::of(String::new(), [&totals]))
 }
 
 /// Adds up the recordings in `directories`: a table with a row for each path, operation, outcome and source.
 ///
 /// # Errors
 /// A recording cannot be used.
-pub fn aggregate(directories: &[PathBuf]) -> Result<String> {
-    Ok(sections::every_path(&Totals::read(directories)?).csv())
+pub fn aggregate(directories: &[PathBuf]) -> Result<Told> {
+    let totals = Totals::read(directories)?;
+    Ok(Told::of(sections::every_path(&totals).csv(), [&totals]))
 }
 
 /// Tells in what `after` differs from `before`, as Markdown.
 ///
 /// # Errors
 /// A recording cannot be used.
-pub fn diff(before: &Path, after: &Path) -> Result<String> {
-    Ok(compare::report(&Totals::read(&[before])?, &Totals::read(&[after])?).markdown())
+pub fn diff(before: &Path, after: &Path) -> Result<Told> {
+    let (before, after) = (Totals::read(&[before])?, Totals::read(&[after])?);
+    Ok(Told::of(compare::report(&before, &after).markdown(), [&before, &after]))
 }
 
 fn whole(totals: &Totals, directories: &[PathBuf], more: More<'_>) -> Report {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: memory grows with the number of different paths and of nodes, not with the number of lines.
 //!
+//! Invariant: a recording that cannot be read in full is told ([`Totals::unread`]) and costs nothing but what is missing of it.
+//!
 //! Not here: the lines (`recording`), what is said about the sums (`report`).
 
 use std::borrow::Cow;
@@ -123,6 +125,10 @@ pub struct Totals {
     /// Answers by who gave them, and nanoseconds, by the beginning and end of a piece of time in microseconds.
     pub times: BTreeMap<(u64, u64), ([u64; 4], u64)>,
     missing: BTreeSet<(u32, u32)>,
+    /// What could not be read, by run.
+    unread: Vec<(u32, Trouble)>,
+    /// Runs of which there is a recording that could be read in full.
+    with_whole: BTreeSet<u32>,
     tally: Tally,
 }
 
@@ -135,10 +141,10 @@ struct Tally {
 }
 
 impl Totals {
-    /// Of the recordings in `directories`; each is a run.
+    /// Of the recordings in `directories`; each is a run. What can be read of a broken one counts.
     ///
     /// # Errors
-    /// There are none, or one is not to be read.
+    /// One of `directories` has no recording that can be read in full.
     pub fn read(directories: &[impl AsRef<Path>]) -> Result<Self, Trouble> {
         let mut files = Vec::new();
         for (run, directory) in directories.iter().enumerate() {
@@ -153,47 +159,67 @@ impl Totals {
             begun.into_iter().map(|part| part.join().expect("reading does not panic")).collect()
         });
         let mut parts = parts.into_iter();
-        let mut totals = parts.next().unwrap_or_else(|| Ok(Totals::default()))?;
-        parts.try_for_each(|part| part.map(|part| totals.absorb(part)))?;
-        Ok(totals)
+        let mut totals = parts.next().unwrap_or_default();
+        parts.for_each(|part| totals.absorb(part));
+        let with_whole = &totals.with_whole;
+        match totals.unread.iter().position(|(run, _)| !with_whole.contains(run)) {
+            Some(worst) => Err(totals.unread.swap_remove(worst).1),
+            None => Ok(totals),
+        }
     }
 
-    fn of(files: &[(u32, PathBuf)]) -> Result<Self, Trouble> {
+    fn of(files: &[(u32, PathBuf)]) -> Self {
         let mut totals = Totals::default();
-        files.iter().try_for_each(|(run, file)| totals.add(*run, file))?;
-        Ok(totals)
+        files.iter().for_each(|(run, file)| totals.add(*run, file));
+        totals
     }
 
-    /// Of each node in the recordings of `directory`, by itself. Takes as much memory as they have lines.
+    /// Of each node in the recordings of `directory`, by itself. Takes as much memory as they have lines. What cannot be read
+    /// is left out; [`Self::read`] tells of it.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// There are none.
     pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
         let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
         for file in recording::files(directory)? {
-            let header = recording::read(&file, |_, line| {
+            let (header, _) = recording::salvage(&file, |_, line| {
                 if let Some(node) = line.node() {
                     all.entry(node).or_default().add_line(0, line);
                 }
-            })?;
+            });
             for totals in all.values_mut() {
                 totals.settle();
-                totals.headers.push(header.clone());
+                totals.headers.extend(header.clone());
             }
         }
         Ok(all)
     }
 
     /// Adds one file.
-    ///
-    /// # Errors
-    /// It is no whole recording; the sums are then of no use any more.
-    pub fn add(&mut self, run: u32, file: &Path) -> Result<(), Trouble> {
-        let header = recording::read(file, |_, line| self.add_line(run, line))?;
+    fn add(&mut self, run: u32, file: &Path) {
+        let (header, troubles) = recording::salvage(file, |_, line| self.add_line(run, line));
         self.settle();
-        self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
-        self.headers.push(header);
-        Ok(())
+        if troubles.is_empty() {
+            self.with_whole.insert(run);
+        } else {
+            // It counts as missing unless something of it is here.
+            self.missing.extend(recording::node_of(file).map(|node| (run, node)));
+        }
+        self.unread.extend(troubles.into_iter().map(|trouble| (run, trouble)));
+        if let Some(header) = header {
+            self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
+            self.headers.push(header);
+        }
+    }
+
+    /// What could not be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Trouble> {
+        self.unread.iter().map(|(_, trouble)| trouble)
+    }
+
+    /// The same, when nothing else is needed any more.
+    pub fn into_unread(self) -> Vec<Trouble> {
+        self.unread.into_iter().map(|(_, trouble)| trouble).collect()
     }
 
     /// Nodes of which there is nothing, by run.
@@ -206,6 +232,7 @@ impl Totals {
         self.headers.iter().all(Header::is_full)
             && self.nodes.values().all(|node| node.lost == 0)
             && self.missing_nodes().is_empty()
+            && self.unread.is_empty()
     }
 
     /// The sum of the kinds of answers that `wanted` picks.
@@ -247,6 +274,8 @@ impl Totals {
     fn absorb(&mut self, other: Totals) {
         self.headers.extend(other.headers);
         self.missing.extend(other.missing);
+        self.unread.extend(other.unread);
+        self.with_whole.extend(other.with_whole);
         for (what, sum) in other.answers {
             *self.answers.entry(what).or_default() += sum;
         }
@@ -402,7 +431,7 @@ mod tests {
                 .unwrap();
         }
         let files = recording::files(directory.path()).unwrap();
-        let one_by_one = Totals::of(&files.into_iter().map(|file| (0, file)).collect::<Vec<_>>()).unwrap();
+        let one_by_one = Totals::of(&files.into_iter().map(|file| (0, file)).collect::<Vec<_>>());
         let together = Totals::read(&[directory.path()]).unwrap();
         let shown = |totals: &Totals| {
             let mut paths: Vec<_> = totals
@@ -426,6 +455,68 @@ mod tests {
             together.answers.values().map(|sum| sum.bytes).sum::<u64>(),
             4 * FILES_MIN as u64 * 12 * 7
         );
+    }
+
+    /// A whole recording of one path on `node` of four, with the node's own line.
+    fn of_node(node: u32) -> String {
+        let missing_nodes = (0..4).filter(|other| *other != node).collect();
+        let header =
+            Header { n_nodes: 4, missing_nodes, ..Header::now(Mode::Full, "pre-destroy", u64::from(node)) };
+        let mut writing = Writing::begin(&header);
+        writing.add_raw(
+            format!(r#"{{"kind":"node","node":{node},"host":"h","began_unix_us":1,"counters":{{}}}}"#)
+                .as_bytes(),
+        );
+        writing.add(&PathLine::of(node, "/e/a", Operation::Lookup, Outcome::Found, AnsweredBy::Cache, 3));
+        String::from_utf8(writing.end()).unwrap()
+    }
+
+    #[test]
+    fn a_broken_recording_costs_no_other_nodes_and_is_named() {
+        let of_2 = of_node(2);
+        let lines = |n: usize| of_2.lines().take(n).map(|line| format!("{line}\n")).collect::<String>();
+        // What the file of node 2 of four holds, what is said of it, calls that are read, nodes that are missing.
+        let cases = [
+            (of_2.clone(), "", 9, vec![3]),
+            (of_2[..of_2.len() - 5].to_owned(), ":4: is cut short within", 9, vec![3]), // half-written
+            (lines(2), ": is cut short: it has no last line", 6, vec![3]), // its own line and no more
+            (lines(1), ": is cut short: it has no last line", 6, vec![2, 3]), // nothing of it
+            (String::new(), ": is not a recording of Spinney", 6, vec![2, 3]),
+            ("PAR1\0".to_owned(), ":1: is not a recording of Spinney", 6, vec![2, 3]),
+            (of_2.replacen("\"schema\":1", "\"schema\":9", 1), ":1: has layout 9", 6, vec![2, 3]), // newer
+            (of_2.replacen(":3,", ":-3,", 1), ":3: is no line of a recording: ", 6, vec![3]),
+        ];
+        for (broken, said, calls, missing) in cases {
+            let directory = tempfile::tempdir().unwrap();
+            let at = |node: u32| directory.path().join(format!("recording-node-{node:06}.jsonl"));
+            fs::write(at(0), of_node(0)).unwrap();
+            fs::write(at(1), of_node(1)).unwrap();
+            fs::write(at(2), broken).unwrap();
+            let totals = Totals::read(&[directory.path()]).unwrap();
+            let told: Vec<String> = totals.unread().map(ToString::to_string).collect();
+            assert_eq!(told.len(), usize::from(!said.is_empty()), "{told:?}");
+            let file = at(2).display().to_string();
+            assert!(told.iter().all(|told| told.starts_with(&format!("{file}{said}"))), "{said}: {told:?}");
+            assert_eq!(totals.sum(|_| true).calls, calls, "{said}");
+            let not_here: Vec<u32> = totals.missing_nodes().into_iter().map(|(_, node)| node).collect();
+            assert_eq!(not_here, missing, "{said}");
+            assert!(!totals.is_complete());
+            let by_node = Totals::read_by_node(directory.path()).unwrap();
+            assert!([0, 1].iter().all(|node| by_node[node].sum(|_| true).calls == 3), "{said}");
+        }
+    }
+
+    #[test]
+    fn each_directory_needs_one_whole_recording() {
+        let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let whole = of_node(0);
+        fs::write(good.path().join("recording.jsonl"), &whole).unwrap();
+        fs::write(bad.path().join("recording-node-000000.jsonl"), &whole[..whole.len() - 5]).unwrap();
+        fs::write(bad.path().join("recording-node-000001.jsonl"), "nonsense").unwrap();
+        let refused = Totals::read(&[good.path(), bad.path()]).unwrap_err().to_string();
+        assert!(refused.contains("recording-node-000000.jsonl:4: is cut short"), "{refused}");
+        fs::write(bad.path().join("recording-node-000002.jsonl"), &whole).unwrap();
+        assert_eq!(Totals::read(&[good.path(), bad.path()]).unwrap().unread().count(), 2);
     }
 
     #[test]

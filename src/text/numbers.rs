@@ -20,11 +20,11 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// Some of many numbers, at most 20: `3, 5, 8 and 2 more`.
-pub fn some_of(numbers: &[u32]) -> String {
+/// Some of many numbers or names, at most 20: `3, 5, 8 and 2 more`.
+pub fn some_of(all: &[impl ToString]) -> String {
     const SHOWN: usize = 20;
-    let some: Vec<String> = numbers.iter().take(SHOWN).map(u32::to_string).collect();
-    match numbers.len().saturating_sub(SHOWN) {
+    let some: Vec<String> = all.iter().take(SHOWN).map(ToString::to_string).collect();
+    match all.len().saturating_sub(SHOWN) {
         0 => some.join(", "),
         more => format!("{} and {} more", some.join(", "), grouped(more as u64)),
     }

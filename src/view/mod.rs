@@ -127,9 +127,9 @@ pub struct KnownNode {
     pub is_directory: bool,
 }
 
-/// What one connection shows. Cloning shares it.
+/// What one connection shows, perhaps to one thread of a task that asks. Cloning shares it.
 #[derive(Clone)]
-pub struct View(Arc<Inner>);
+pub struct View(Arc<Inner>, Option<u32>);
 
 struct Inner {
     nodes: NodeTable,
@@ -153,7 +153,12 @@ impl View {
         changes: Changes,
         recorder: Recorder,
     ) -> Self {
-        View(Arc::new(Inner { nodes, layout, owners, source, freshness, changes, recorder }))
+        View(Arc::new(Inner { nodes, layout, owners, source, freshness, changes, recorder }), None)
+    }
+
+    /// The same, asked by a task's thread `thread`, as the kernel numbers it: what it is told is recorded as that task's.
+    pub fn asked_by(&self, thread: u32) -> Self {
+        View(self.0.clone(), Some(thread))
     }
 
     /// Where `name` in the directory `parent` leads. A found node counts as looked up once more.
@@ -164,7 +169,7 @@ impl View {
             Ok(Place::Nowhere) => done(Looked::Absent(Lasting::ForTheJob)),
             Ok(Place::File(path)) => {
                 let (inner, name) = (self.0.clone(), Box::<[u8]>::from(name));
-                let asked = inner.asked(Operation::Lookup);
+                let asked = inner.asked(Operation::Lookup, self.1);
                 let fetch = inner.source.entry(&path, Urgency::Demand);
                 Box::pin(async move { inner.looked(parent, &name, &path, asked, fetch.await) })
             }
@@ -182,7 +187,7 @@ impl View {
             return done(Described { attributes, lasting: Lasting::ForTheJob });
         };
         let inner = self.0.clone();
-        let asked = inner.asked(Operation::Attributes);
+        let asked = inner.asked(Operation::Attributes, self.1);
         let fetch = inner.source.entry(&path, Urgency::Demand);
         Box::pin(async move {
             let entry = inner.counted(asked, &path, fetch.await)?;
@@ -202,7 +207,7 @@ impl View {
             Err(error) => return fails(error),
         };
         let inner = self.0.clone();
-        let asked = inner.asked(Operation::Readlink);
+        let asked = inner.asked(Operation::Readlink, self.1);
         let fetch = inner.source.entry(&path, Urgency::Demand);
         Box::pin(async move {
             let entry = inner.counted(asked, &path, fetch.await)?;
@@ -220,7 +225,7 @@ impl View {
             Ok((_, None)) => return fails(FetchError::Storage { errno: libc::EISDIR }),
             Err(error) => return fails(error),
         };
-        let asked = self.0.asked(Operation::Read);
+        let asked = self.0.asked(Operation::Read, self.1);
         let unsure = !self.0.nodes.may_give_content(node);
         let look = unsure.then(|| self.0.source.entry(&path, Urgency::Demand));
         let end = offset.saturating_add(u64::from(length)).min(version.size);
@@ -289,7 +294,7 @@ impl View {
             return done(sink);
         };
         let inner = self.0.clone();
-        let asked = inner.asked(Operation::List);
+        let asked = inner.asked(Operation::List, self.1);
         let fetch = inner.source.listing(&path, Urgency::Demand);
         // Only `.` needs the directory's own inode number, which is hardly ever unknown by now.
         let unknown = position < layout::DOTS && inner.source.known(&path).is_none();
@@ -308,7 +313,7 @@ impl View {
 
     /// A task opens the file `node`: recorded, and nothing else.
     pub fn opened(&self, node: NodeId) {
-        let asked = self.0.asked(Operation::Open);
+        let asked = self.0.asked(Operation::Open, self.1);
         if let (true, Ok((path, _))) = (self.0.recorder.events().is_some(), self.0.file_of(node)) {
             self.0.seen(asked, &path, Outcome::Found, AnsweredBy::Cache, 0);
         }

@@ -1,6 +1,6 @@
 //! What is counted and recorded of each answer: what was asked, of which path, and who knew.
 //!
-//! Not here: where that is kept (`profile::recorder`), what was seen by whom (`fuse` knows the tasks).
+//! Not here: where that is kept (`profile::recorder`), who asks (`fuse` knows the threads).
 
 use super::Inner;
 use crate::file::{Answer, FetchError, FilePath, Origin};
@@ -12,6 +12,7 @@ use crate::profile::recorder::event::{AnsweredBy, Began, Event, Operation, Outco
 pub(super) struct Asked {
     began: Began,
     operation: Operation,
+    thread: Option<u32>,
 }
 
 /// The words of a recording for the one who gave an answer.
@@ -34,8 +35,8 @@ pub(super) fn of_error(error: &FetchError) -> (Outcome, AnsweredBy) {
 
 impl Inner {
     /// A task asks.
-    pub(super) fn asked(&self, operation: Operation) -> Asked {
-        Asked { began: self.recorder.begin(), operation }
+    pub(super) fn asked(&self, operation: Operation, thread: Option<u32>) -> Asked {
+        Asked { began: self.recorder.begin(), operation, thread }
     }
 
     /// Counts who gave the answer, and records it.
@@ -67,10 +68,10 @@ impl Inner {
         self.recorder.count(counter);
     }
 
-    /// Records an answer.
+    /// Records an answer, before it is given: afterwards the task may be gone.
     pub(super) fn seen(&self, asked: Asked, path: &FilePath, outcome: Outcome, by: AnsweredBy, bytes: u64) {
-        let Asked { began, operation } = asked;
-        self.recorder.answered(began, || Event {
+        let Asked { began, operation, thread } = asked;
+        self.recorder.answered(began, thread, || Event {
             view: path.view().position() as u16,
             relative: path.relative(),
             operation,

@@ -1,6 +1,8 @@
 //! Flags, messages and exit codes.
 
-use crate::scene::{ordinary, output, scenes, text};
+use std::process::Stdio;
+
+use crate::scene::{finish, ordinary, output, scenes, text};
 
 #[test]
 fn the_help_is_the_manual() {
@@ -54,6 +56,37 @@ fn a_view_that_cannot_be_is_an_error_of_usage_and_starts_nothing() {
             assert!(output.stdout.is_empty(), "{view}: the command was started");
         }
         scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_nothing_and_a_full_disk_is_told() {
+    let scene = ordinary();
+    std::fs::create_dir(scene.home.join("none")).unwrap();
+    for words in [
+        &["status", "--json"][..],
+        &["top", "--once"],
+        &["completions", "bash"],
+        &["man"],
+        &["track", "hook", "print"],
+        &["track", "filter", "test", "python", "numpy"],
+        &["track", "ingest", "--store", "store", "none"],
+        &["track", "report", "--store", "store"],
+        &["track", "report", "--store", "store", "--format", "html"],
+    ] {
+        let read = output(&mut scene.spinney(words));
+        assert!(!read.stdout.is_empty(), "{words:?}: {}", text(&read.stderr));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = scene.spinney(words);
+        let unread = finish(command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap());
+        assert_eq!((unread.status, text(&unread.stderr)), (read.status, text(&read.stderr)), "{words:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = scene.spinney(words);
+        let unwritten = finish(command.stdout(full).stderr(Stdio::piped()).spawn().unwrap());
+        let said = text(&unwritten.stderr);
+        assert_eq!(unwritten.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("cannot write to standard output: No space left"), "{words:?}: {said}");
     }
 }
 

@@ -82,6 +82,9 @@ fn a_full_recording_has_every_access_and_no_other() {
         assert_eq!(paths, BTreeSet::from(["", "/file", "/nothing"]));
         let tasks: Vec<&str> = lines.iter().filter_map(|line| line["command"].as_str()).collect();
         assert!(tasks.contains(&"cat") && tasks.contains(&"sh"), "{tasks:?}");
+        let of_tasks = lines.iter().filter(|line| line["kind"] == "task");
+        let of_tasks: u64 = of_tasks.map(|line| line["calls"].as_u64().unwrap()).sum();
+        assert_eq!(of_tasks, calls.values().sum::<u64>(), "each answer was somebody's");
         let said = text(&output(&mut scene.spinney(&["profile", "report", "report"])).stdout);
         assert!(said.contains("every access of the tasks was seen") && said.contains("/nothing"), "{said}");
         scene.assert_nothing_left();
@@ -246,6 +249,39 @@ fn what_is_no_whole_recording_is_refused_in_one_line_and_nothing_is_written() {
             assert!(!scene.home.join("out").exists(), "{words:?}");
         }
     }
+}
+
+#[test]
+fn one_broken_recording_of_several_is_told_in_one_line_and_the_others_count() {
+    let scene = scenes().swap_remove(0);
+    assert!(finish(start(&scene, &["--profile", "full"], "exit 0")).status.success());
+    let whole = fs::read_to_string(scene.home.join("report/recording.jsonl")).unwrap();
+    fs::create_dir(scene.home.join("nodes")).unwrap();
+    fs::write(scene.home.join("nodes/recording-node-000000.jsonl"), &whole).unwrap();
+    let newer = whole.replacen("\"schema\":1", "\"schema\":9", 1);
+    fs::write(scene.home.join("nodes/recording-node-000001.jsonl"), newer).unwrap();
+    let told = "spinney: nodes/recording-node-000001.jsonl:1: has layout 9; this program knows 1 and older; use the \
+                program that wrote it\n";
+    let missing = "**1 node is missing**: 1";
+    let unread = "**1 recording could not be read in full**: nodes/recording-node-000001.jsonl\n";
+    for (words, want) in [
+        (&["profile", "report", "nodes"][..], &["/nothing", missing, unread][..]),
+        (&["profile", "aggregate", "nodes"], &["/nothing,lookup,absent"]),
+        (&["profile", "aggregate", "nodes", "report", "--report"], &["/nothing", missing, unread]),
+        (&["profile", "diff", "report", "nodes"], &[unread]),
+        (&["profile", "diff", "nodes", "nodes"], &[unread]),
+        (&["profile", "report", "nodes", "--to", "pages"], &[]),
+        (&["profile", "copper", "nodes", "copper"], &[]),
+    ] {
+        let said = output(&mut scene.spinney(words));
+        assert_eq!((said.status.code(), text(&said.stderr).as_str()), (Some(0), told), "{words:?}");
+        let stdout = text(&said.stdout);
+        assert!(want.iter().all(|want| stdout.contains(want)), "{words:?}: {stdout}");
+    }
+    let written = fs::read_to_string(scene.home.join("pages/report.md")).unwrap();
+    assert!(written.contains(missing) && written.contains(unread), "{written}");
+    let of_node = fs::read_dir(scene.home.join("copper/tables/final")).unwrap().count();
+    assert!(of_node > 0, "the node that can be read is there");
 }
 
 #[test]

@@ -63,9 +63,9 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     };
     let check = check::check(&around, &args.command, recorded.as_ref(), shell);
     if args.json {
-        super::put(&[format!("{:#}", check.json())]);
+        crate::cli::put_lines(&[format!("{:#}", check.json())]);
     } else {
-        super::put(&check.lines());
+        crate::cli::put_lines(&check.lines());
     }
     let is_read = recorded.is_none_or(|recorded| recorded.troubles.is_empty());
     if check.findings.is_empty() && is_read { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -74,14 +74,14 @@ impl RecordingArgs {
         json: impl Fn() -> Value,
     ) {
         if self.json {
-            return put(&[format!("{:#}", json())]);
+            return super::put_lines(&[format!("{:#}", json())]);
         }
         if self.csv {
             // Values have no place for sentences, and who reads them must see these all the same.
             notes.iter().for_each(|note| eprintln!("spinney: {note}"));
-            return put(&csv());
+            return super::put_lines(&csv());
         }
-        put(&text(self.top));
+        super::put_lines(&text(self.top));
     }
 }
 
@@ -108,9 +108,4 @@ fn roots(named: &[PathBuf], recorded: &Recorded) -> Option<Vec<PathBuf>> {
 /// 0, or 1 if something could not be read.
 fn ended(recorded: &Recorded) -> ExitCode {
     if recorded.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Prints lines.
-fn put(lines: &[String]) {
-    super::put(&lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>());
 }

@@ -78,11 +78,13 @@ pub fn run(args: &SlimArgs) -> ExitCode {
 
 fn put(args: &SlimArgs, slim: &Slim, verdict: Option<&Verdict>) {
     if !args.json {
-        return super::put(&[slim.lines(), verdict.map(Verdict::lines).unwrap_or_default()].concat());
+        return crate::cli::put_lines(
+            &[slim.lines(), verdict.map(Verdict::lines).unwrap_or_default()].concat(),
+        );
     }
     let mut value = slim.json();
     value["verified"] = verdict.map(Verdict::json).into();
-    super::put(&[format!("{value:#}")]);
+    crate::cli::put_lines(&[format!("{value:#}")]);
 }
 
 /// Runs `command` with the original, then with the copy.

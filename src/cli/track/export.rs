@@ -33,7 +33,7 @@ pub struct ExportArgs {
 pub fn run(args: &ExportArgs) -> ExitCode {
     let to = crate::cli::tracking::destination(&args.to);
     let done = export::export(&args.paths, &to, args.format, || Instant::now() + args.within);
-    println!("{} runs passed on", done.passed_on);
+    crate::cli::put(format!("{} runs passed on\n", done.passed_on));
     done.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if done.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -55,16 +55,16 @@ pub fn run(args: &FilterArgs) -> ExitCode {
                 _ => filter.package(program, name, path.as_deref()),
             };
             let said = if verdict.is_kept { "kept" } else { "skipped" };
-            match verdict.rule {
-                Some(rule) => println!("{said}: {rule}"),
-                None => println!("{said}: no rule matches"),
-            }
+            crate::cli::put(match verdict.rule {
+                Some(rule) => format!("{said}: {rule}\n"),
+                None => format!("{said}: no rule matches\n"),
+            });
             if verdict.is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Command::Lint { rules } => match read(rules) {
             Ok(filter) => {
                 let found = lint::lint(&filter);
-                found.iter().for_each(|line| println!("{line}"));
+                crate::cli::put_lines(&found);
                 if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(code) => code,

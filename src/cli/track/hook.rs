@@ -33,7 +33,7 @@ enum Command {
 pub fn run(args: &HookArgs) -> ExitCode {
     match &args.command {
         Command::Print => {
-            print!("{}", hook::PYTHON);
+            crate::cli::put(hook::PYTHON);
             ExitCode::SUCCESS
         }
         Command::Install { directory } => match hook::install(directory) {

@@ -39,13 +39,13 @@ pub fn run(args: &IngestArgs) -> ExitCode {
         Err(error) => return super::failed(format_args!("{}: {error}", args.store)),
     };
     let added = done.added;
-    println!(
-        "{} read; new: {} runs, {} processes, {} imports",
+    crate::cli::put(format!(
+        "{} read; new: {} runs, {} processes, {} imports\n",
         counted(done.files, "file"),
         added.runs,
         added.processes,
         added.imports
-    );
+    ));
     if done.bad_lines > 0 {
         eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);
     }

@@ -1,5 +1,6 @@
 //! `spinney track report`.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -101,7 +102,7 @@ pub fn run(args: &ReportArgs) -> ExitCode {
     match Store::open(&args.store, Purpose::Read, args.wait).and_then(|mut store| report(&mut store, &wanted))
     {
         Ok(report) => {
-            print(&report, &wanted, args.format);
+            crate::cli::put(shown(&report, &wanted, args.format));
             if report.ahead > 0 {
                 let runs = counted(report.ahead, "run");
                 eprintln!("spinney: {runs} began later than now by this machine's clock: taken as begun now");
@@ -134,28 +135,28 @@ fn installation(prefix: &Path) -> io::Result<Installation> {
     })
 }
 
-fn print(report: &Report, wanted: &Wanted, format: Format) {
+fn shown(report: &Report, wanted: &Wanted, format: Format) -> String {
     if format == Format::Html {
-        print!("{}", report.html(wanted));
-        return;
+        return report.html(wanted);
     }
     // One answer is a list, several are an object of lists.
     let several = report.answers.len() > 1;
     if format == Format::Json && several {
         let answers = report.answers.iter().map(|(question, table)| (name(*question), table.json()));
-        println!("{:#}", serde_json::Value::Object(answers.collect()));
-        return;
+        return format!("{:#}\n", serde_json::Value::Object(answers.collect()));
     }
+    let mut text = String::new();
     for (n, (question, table)) in report.answers.iter().enumerate() {
         if several {
-            println!("{}{}", if n > 0 { "\n" } else { "" }, name(*question));
+            let _ = writeln!(text, "{}{}", if n > 0 { "\n" } else { "" }, name(*question));
         }
-        match format {
-            Format::Csv => print!("{}", table.csv()),
-            Format::Json => println!("{:#}", table.json()),
-            _ => print!("{}", table.text()),
-        }
+        text += &match format {
+            Format::Csv => table.csv(),
+            Format::Json => format!("{:#}\n", table.json()),
+            _ => table.text(),
+        };
     }
+    text
 }
 
 fn name(question: Question) -> String {

@@ -27,7 +27,8 @@ pub fn run(args: &SendArgs) -> ExitCode {
         return super::failed("where records wait is not known; name it with `--spool`");
     };
     let done = Spool::new(directory).flush(Instant::now() + args.within);
-    println!("{} sent, {} left, {} given up for their age", done.delivered, done.left, done.given_up);
+    let (sent, left, given_up) = (done.delivered, done.left, done.given_up);
+    crate::cli::put(format!("{sent} sent, {left} left, {given_up} given up for their age\n"));
     done.troubles.iter().for_each(|trouble| eprintln!("spinney: {trouble}"));
     if done.left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -136,11 +136,11 @@ impl Events {
         self.mode
     }
 
-    /// Records an answer to a question that began at `began`.
+    /// Records an answer to a question that began at `began`, and says how many nanoseconds it took.
     ///
     /// # Cost
     /// A look at the clock; where there are paths, one lock, held for a look into a table (`benches/recorder`).
-    pub fn note(&self, began: u64, event: &Event<'_>) {
+    pub fn note(&self, began: u64, event: &Event<'_>) -> u64 {
         let now = now_ns();
         let took = now.saturating_sub(began);
         let part = self.parts.own();
@@ -157,9 +157,10 @@ impl Events {
         {
             self.words[LOST].fetch_add(1, Ordering::Relaxed);
         }
+        took
     }
 
-    /// Records that the task behind thread `thread` was answered.
+    /// Records that an answer was for the task behind thread `thread`.
     pub fn note_task(&self, thread: u32, took: u64) {
         let row = self.tasks.row_of(thread);
         let part = self.parts.own();

@@ -118,7 +118,7 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::profile::recorder::event::Mode;
-    use crate::profile::recording::{Writing, files, read};
+    use crate::profile::recording::{Writing, files, salvage};
 
     fn header(job: &str, unix_us: u64, missing_nodes: &[u32]) -> Header {
         let missing_nodes = missing_nodes.to_vec();
@@ -174,7 +174,7 @@ mod tests {
             want.sort_by_key(|file| file.file_name().map(ToOwned::to_owned));
             assert_eq!(found, want, "{why}");
             for file in found.iter().filter(|file| !file.ends_with(WHOLE)) {
-                let header = read(file, |_, _| {}).unwrap();
+                let header = salvage(file, |_, _| {}).0.unwrap();
                 let unfinished: &[u32] = if file.ends_with("000001") { &[1] } else { &[] };
                 assert!(header.is_waiting && header.unfinished_nodes == unfinished, "{header:?}");
             }

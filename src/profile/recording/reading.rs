@@ -1,7 +1,6 @@
-//! Reading recordings: one reader, and what to do about a fault is left to who reads.
+//! Reading recordings: one reader for all.
 //!
-//! Who adds up runs wants whole files or none (`read`). Who looks at an environment wants what there is, and to be told
-//! what is missing (`scan`).
+//! Who reads gets what there is, and is told what is missing.
 //!
 //! Invariant: no bytes make it panic or fill memory, and every fault is told in one line, with the file and the line.
 //!
@@ -9,7 +8,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -70,6 +68,14 @@ pub enum Fault {
     /// A line makes no sense.
     #[error("is no line of a recording: {0}")]
     Line(String),
+    /// Several lines make no sense.
+    #[error("is no line of a recording: {why}; this line{} left out", and_more(*more))]
+    Lines {
+        /// What the first lacks.
+        why: String,
+        /// How many there are after it.
+        more: u64,
+    },
     /// The last line knows of other lines.
     #[error("says that {said} lines come before it, which is not so")]
     Miscounted {
@@ -89,11 +95,8 @@ impl Trouble {
     }
 }
 
-impl Fault {
-    /// Whether only this line is lost, and the next may be whole.
-    pub fn is_of_one_line(&self) -> bool {
-        matches!(self, Fault::Line(_))
-    }
+fn and_more(lines: u64) -> String {
+    if lines == 0 { String::new() } else { format!(" and {}", counted(lines, "more line")) }
 }
 
 /// The recordings in `place`, a directory, or the one file that it is.
@@ -139,11 +142,18 @@ pub fn unfinished(place: &Path) -> Option<String> {
 pub const UNFINISHED: &str =
     "the gathering was not finished: the node at the top was lost, or the job still runs";
 
+/// The node that `file` is of, by its name; `None` if that tells of none, as where nodes were put together.
+pub fn node_of(file: &Path) -> Option<u32> {
+    let numbered = || {
+        let name = file.file_name()?.to_str()?;
+        name.strip_prefix(PART)?.strip_suffix(".jsonl")?.parse().ok()
+    };
+    parts::told_by(file).map(|(node, _)| node).or_else(numbered)
+}
+
 /// Whether `file` is that of one node and `whole` was put together with it.
 fn is_part_of(file: &Path, whole: &Header) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let node = name.strip_prefix(PART).and_then(|rest| rest.strip_suffix(".jsonl"));
-    let Some(node) = node.and_then(|digits| digits.parse::<u32>().ok()) else { return false };
+    let Some(node) = node_of(file) else { return false };
     let has_node = node < whole.n_nodes && !whole.missing_nodes.contains(&node);
     has_node && header_of(file).is_some_and(|part| part.job == whole.job && part.unix_us <= whole.unix_us)
 }
@@ -155,31 +165,36 @@ fn header_of(file: &Path) -> Option<Header> {
     header(&line).ok()
 }
 
-/// Reads the whole recording `file`; `each` gets the lines after the header.
-///
-/// # Errors
-/// It is not a whole recording that this program understands. Lines before the fault have been given to `each`.
-pub fn read(file: &Path, each: impl FnMut(&Header, Line<'_>)) -> Result<Header, Trouble> {
-    let mut first = None;
-    let header = scan(file, each, |trouble| {
-        first = Some(trouble);
-        ControlFlow::Break(())
-    })?;
-    first.map_or(Ok(header), Err)
-}
-
-/// Reads what can be read of the recording `file`: `each` gets the lines after the header, `wrong` the faults and says
-/// whether to go on.
-///
-/// # Errors
-/// It has no header that this program understands; nothing was given to `each`.
+/// Reads what can be read of the recording `file`: `each` gets the lines after the header. Returns the header, if there is
+/// one that this program understands, and what is wrong. Broken lines are told once for all: there may be as many as the file
+/// has.
 ///
 /// # Cost
 /// One pass; memory for one line.
-pub fn scan(
+pub fn salvage(file: &Path, each: impl FnMut(&Header, Line<'_>)) -> (Option<Header>, Vec<Trouble>) {
+    let (mut troubles, mut broken): (Vec<Trouble>, Option<Trouble>) = (Vec::new(), None);
+    let scanned = scan(file, each, |trouble| match (&mut broken, trouble) {
+        (Some(Trouble { fault: Fault::Lines { more, .. }, .. }), Trouble { fault: Fault::Line(_), .. }) => {
+            *more += 1;
+        }
+        (none, Trouble { fault: Fault::Line(why), file, line }) => {
+            *none = Some(Trouble { fault: Fault::Lines { why, more: 0 }, file, line });
+        }
+        (_, other) => troubles.push(other),
+    });
+    troubles.extend(broken);
+    let header = scanned.map_err(|trouble| troubles.push(trouble)).ok();
+    (header, troubles)
+}
+
+/// The same, with each fault on its own.
+///
+/// # Errors
+/// It has no header; nothing was given to `each`.
+fn scan(
     file: &Path,
     mut each: impl FnMut(&Header, Line<'_>),
-    mut wrong: impl FnMut(Trouble) -> ControlFlow<()>,
+    mut wrong: impl FnMut(Trouble),
 ) -> Result<Header, Trouble> {
     let trouble = |line, fault| Trouble { file: file.to_owned(), line, fault };
     let mut lines = Lines::open(file).map_err(|fault| trouble(None, fault))?;
@@ -195,7 +210,7 @@ pub fn scan(
         let fault = match lines.next() {
             Ok(None) if has_end => break,
             Ok(None) => {
-                let _ = wrong(trouble(None, Fault::Truncated));
+                wrong(trouble(None, Fault::Truncated));
                 break;
             }
             Ok(Some(_)) if has_end => Fault::More,
@@ -216,8 +231,9 @@ pub fn scan(
             },
             Err(fault) => fault,
         };
-        let goes_on = fault.is_of_one_line() || matches!(fault, Fault::Miscounted { .. });
-        if wrong(trouble(Some(lines.number), fault)).is_break() || !goes_on {
+        let goes_on = matches!(fault, Fault::Line(_) | Fault::Miscounted { .. });
+        wrong(trouble(Some(lines.number), fault));
+        if !goes_on {
             break;
         }
     }

@@ -96,6 +96,7 @@ fn remarks(totals: &Totals) -> Vec<String> {
             remarks.push(format!("**{n} {are} missing**: {}", some_of(&missing)));
         }
     }
+    remarks.extend(unread(totals));
     if totals.headers.iter().any(|header| header.is_waiting) {
         remarks.push(format!("**Not all is here**: {UNFINISHED}"));
     }
@@ -122,6 +123,14 @@ fn remarks(totals: &Totals) -> Vec<String> {
         remarks.push(format!("**{lost} answers are not told by path**: the table of paths was full"));
     }
     remarks
+}
+
+/// Which recordings could not be read in full.
+pub(in crate::profile) fn unread(totals: &Totals) -> Option<String> {
+    let mut files: Vec<String> = totals.unread().map(|trouble| plain(&trouble.file)).collect();
+    files.dedup();
+    let recordings = counted(files.len() as u64, "recording");
+    (!files.is_empty()).then(|| format!("**{recordings} could not be read in full**: {}", some_of(&files)))
 }
 
 fn summary(totals: &Totals) -> Section {
