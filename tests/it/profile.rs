@@ -47,8 +47,7 @@ const WAIT: &str = "touch here-$SPINNEY_NODE; until [ -e gate ]; do sleep 0.01; 
 #[test]
 fn a_report_for_which_nobody_waits_any_more_is_written_all_the_same() {
     for scene in scenes() {
-        let child =
-            start(&scene, &["--profile", "full"], "touch here; until [ -e gate ]; do sleep 0.01; done");
+        let child = start(&scene, &["--profile", "full"], WAIT);
         eventually("it waits", || scene.home.join("here-").exists());
         let daemon = scene.process("daemon-process");
         kill(daemon, libc::SIGSTOP);
