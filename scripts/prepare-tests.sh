@@ -3,9 +3,9 @@
 #
 # Needed: /dev/fuse that everyone may open (as a distribution's udev has it), a C compiler, strace, python3 with venv and
 # library; what modulefiles, completions and manual pages are for; a browser without a window, which looks at the page of
-# a profile; PostgreSQL's server, of which tests make clusters of their own; as root also `ip` and `tc`, since hosts are made of network namespaces, and Slurm with munge, Open MPI and
-# MPICH, which tests start on such hosts and end, R, and two programs that start containers. Installing these must start no
-# service, so a policy forbids it meanwhile.
+# a profile; PostgreSQL's server, of which tests make clusters of their own; as root also `ip` and `tc`, since hosts are
+# made of network namespaces, and Slurm with munge, Open MPI and MPICH, which tests start on such hosts and end, R, and
+# two programs that start containers. Installing these must start no service, so a policy forbids it meanwhile.
 # As root what is missing is installed with apt-get; as an ordinary user it is named.
 # Not needed: fuse3. Where fusermount3 is installed the set-uid way is tested too.
 set -eu
