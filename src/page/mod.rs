@@ -24,7 +24,7 @@ td.n,th.n{text-align:right;white-space:nowrap}td.t{white-space:nowrap}td.path{ov
 tr:nth-child(even) td{background:#8881}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid}
 th[aria-sort=ascending] button::after{content:' \\2191'}th[aria-sort=descending] button::after{content:' \\2193'}
-figure{margin:.5rem 0;max-width:45rem}
+figure{margin:.5rem 0;max-width:45rem;overflow-x:auto}
 svg{display:block;width:100%;min-width:36rem;height:auto;background:#fff;color:#000}svg text{font:12px system-ui,sans-serif;fill:#000}
 svg .bar{fill:#777}svg .axis{stroke:#000}svg .grid{stroke:#000;stroke-width:.3;stroke-dasharray:2 3}svg .key{stroke:#000;stroke-width:.5}
 @media print{th button::after{content:''}nav{display:none}}";
