@@ -167,6 +167,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Bytes of one table: a counter's cell stands at its number times 8 in each, and its value is their sum.
+    pub const TABLE_BYTES: usize = CELLS * 8;
+
     /// Bytes that shared tables take.
     pub const SHARED_BYTES: u64 = (OWN_MAX * CELLS * 8) as u64;
 

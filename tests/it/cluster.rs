@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
-use spinney::profile::recorder::Counter;
+use spinney::profile::recorder::{Counter, Recorder};
 
 use crate::actor::{Actor, Ask, shell_words};
 use crate::scene::{Scene, eventually, finish, kill, text};
@@ -157,10 +157,10 @@ pub fn counters_of(daemon: i32) -> PathBuf {
     descriptors.into_iter().find(is_counters).expect("its counters")
 }
 
-/// One counter in that memory.
+/// One counter in that memory, in which each thread has a table of its own.
 pub fn in_counters(memory: &[u8], counter: Counter) -> u64 {
-    let cell = &memory[counter as usize * 8..][..8];
-    u64::from_ne_bytes(cell.try_into().unwrap())
+    let tables = memory.chunks_exact(Recorder::TABLE_BYTES);
+    tables.map(|table| u64::from_ne_bytes(table[counter as usize * 8..][..8].try_into().unwrap())).sum()
 }
 
 fn holds(pid: i32, namespace: &Path) -> bool {
