@@ -79,7 +79,7 @@ impl Control {
     }
 
     /// Tells the holder that the kernel has ended every connection. Returns when the reports that it had asked for are
-    /// written: it waits for them for a few seconds only.
+    /// written, for which it no longer waits itself.
     pub(super) fn end(self) {
         self.ending.store(true, Ordering::SeqCst);
         self.line.say(&FromDaemon::Ended);

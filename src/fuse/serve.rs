@@ -120,7 +120,7 @@ impl Connection {
         }
     }
 
-    /// Answers what needs no view.
+    /// Answers what need not wait for the view.
     fn answer_alone(&self, unique: u64, view: &View, question: Question<'_>) {
         let channel = &self.channel;
         let _delivered = match question {

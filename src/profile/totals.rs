@@ -182,12 +182,14 @@ impl Totals {
     pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
         let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
         for file in recording::files(directory)? {
+            let mut here = BTreeSet::new();
             let (header, _) = recording::salvage(&file, |_, line| {
                 if let Some(node) = line.node() {
+                    here.insert(node);
                     all.entry(node).or_default().add_line(0, line);
                 }
             });
-            for totals in all.values_mut() {
+            for (_, totals) in all.iter_mut().filter(|(node, _)| here.contains(node)) {
                 totals.settle();
                 totals.headers.extend(header.clone());
             }

@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::pairs::Pairs;
 use super::runs::{Runs, node_hours, weight, whose};
-use super::seen::Seen;
 use super::tally::{Locals, People, Person, Row, Sums, Tally};
 use super::{DAY_SECONDS, Per, Question, Wanted};
 use crate::track::store::{RunRow, Store, StoreError};
@@ -133,7 +133,7 @@ pub(super) fn interpreters(
         })
         .collect();
     let (mut all, mut runs_met, mut users_met) =
-        (HashMap::<(Option<u32>, usize), Used>::new(), Seen::default(), HashMap::new());
+        (HashMap::<(Option<u32>, usize), Used>::new(), Pairs::default(), HashMap::new());
     let mut count = |kind: usize, run: &RunRow| {
         if runs_met.is_new(kind as u32, run.id) {
             let who = per.and_then(|per| whose(run, per));

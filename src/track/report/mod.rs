@@ -10,9 +10,9 @@
 
 mod answers;
 pub mod installed;
+mod pairs;
 mod pass;
 mod runs;
-mod seen;
 mod shown;
 mod tally;
 #[cfg(test)]

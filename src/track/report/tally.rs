@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use super::Per;
 use super::installed::{Installation, origin};
+use super::pairs::Pairs;
 use super::runs::{Counted, NumberMap, Runs, node_hours, weight, whose};
-use super::seen::Seen;
 use crate::track::store::{ImportRow, LIBRARY, ModuleRow};
 
 /// What is known of one package.
@@ -100,7 +100,7 @@ pub(super) struct Tally<'keys> {
     whose: Vec<(Option<u32>, u32)>,
     sums: Vec<Sums>,
     /// Users and the places where they were counted.
-    seen: Seen,
+    seen: Pairs,
 }
 
 /// A package's figures.
@@ -115,7 +115,7 @@ pub(super) struct Row<'tally> {
 impl<'keys> Tally<'keys> {
     pub(super) fn new(keys: &'keys Keys<'keys>, per: Option<Per>) -> Self {
         let sums = if per.is_none() { vec![Sums::default(); keys.keys.len()] } else { Vec::new() };
-        Tally { keys, per, places: Vec::new(), whose: Vec::new(), sums, seen: Seen::default() }
+        Tally { keys, per, places: Vec::new(), whose: Vec::new(), sums, seen: Pairs::default() }
     }
 
     pub(super) fn add(&mut self, run: &Counted<'_>, imports: &[ImportRow]) {
@@ -230,7 +230,7 @@ pub(super) struct People<'keys> {
     pub(super) per: Per,
     /// Nobody first, then by the numbers of their names.
     all: Vec<Person>,
-    seen: Seen,
+    seen: Pairs,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -244,7 +244,7 @@ pub(super) struct Person {
 
 impl<'keys> People<'keys> {
     pub(super) fn new(keys: &'keys Keys<'keys>, per: Per) -> Self {
-        People { keys, per, all: Vec::new(), seen: Seen::default() }
+        People { keys, per, all: Vec::new(), seen: Pairs::default() }
     }
 
     /// Counts all runs: one counts for its user though it imported nothing.

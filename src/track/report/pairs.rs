@@ -13,9 +13,9 @@ type Line = Option<Box<[u64; WORDS]>>;
 
 /// The pairs. Both numbers should be dense.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Vec<Vec<Line>>);
+pub(super) struct Pairs(Vec<Vec<Line>>);
 
-impl Seen {
+impl Pairs {
     /// Whether the pair is met for the first time.
     pub(super) fn is_new(&mut self, one: u32, other: u32) -> bool {
         let lines = at(&mut self.0, one);
@@ -65,7 +65,7 @@ mod tests {
         fn a_pair_is_new_once_and_is_told_once(
             pairs in proptest::collection::vec((0_u32..40, 0_u32..2_000), 0..300)
         ) {
-            let (mut seen, mut want) = (Seen::default(), BTreeSet::new());
+            let (mut seen, mut want) = (Pairs::default(), BTreeSet::new());
             for (one, other) in pairs {
                 prop_assert_eq!(seen.is_new(one, other), want.insert((one, other)));
             }
