@@ -90,11 +90,11 @@ impl Asked {
 
     /// What this node has counted so far, after its last task.
     fn record(&self, outcome: RunOutcome) -> Record {
-        let mut record = Record::make(&self.settings, &self.recorder, self.cache.bytes(), outcome).ended();
-        let apart = self.tree.iter().flat_map(Tree::views_apart);
-        record.views_apart =
-            apart.map(|view| report::text_of(&self.settings.views[view.position()])).collect();
-        record
+        let record = Record::make(&self.settings, &self.recorder, self.cache.bytes(), outcome).ended();
+        match &self.tree {
+            Some(tree) => record.reading_apart(&self.settings, tree),
+            None => record,
+        }
     }
 
     /// Does what is wished and answers with JSON in a memfd.

@@ -23,6 +23,7 @@ use crate::cache::Cache;
 use crate::cluster::{Cluster, NodeRank};
 use crate::holder::estate::Settings;
 use crate::holder::ledger::Ledger;
+use crate::holder::messages::RunOutcome;
 use crate::profile::recorder::{Counter, Recorder};
 use crate::tree::{Shape, Shard, Tree};
 use crate::wire::Question;
@@ -65,6 +66,7 @@ struct Inner {
     recorder: Recorder,
     table: Mutex<Table>,
     changed: Condvar,
+    writing: Mutex<()>,
 }
 
 /// A record as it came.
@@ -106,6 +108,7 @@ impl Gathering {
             recorder,
             table: Mutex::default(),
             changed: Condvar::new(),
+            writing: Mutex::default(),
         };
         Gathering(Arc::new(inner))
     }
@@ -178,10 +181,8 @@ impl Gathering {
         let last = record();
         table.put(&last, serde_json::to_vec(&last)?, self.0.recorder);
         table.written = true;
-        table.fresh = false;
-        let records = table.all();
         drop(table);
-        self.0.write(records)
+        self.0.write()
     }
 
     /// Whether this node is the one that writes the report, and others still run whose records it awaits.
@@ -222,6 +223,11 @@ impl Table {
         self.records.len() == n_nodes as usize && self.records.values().all(has_ended)
     }
 
+    /// Whether a report that this node wrote lacks what has come since.
+    fn is_outdated(&self) -> bool {
+        self.written && self.fresh && self.above == Some(None)
+    }
+
     fn held(&mut self) -> impl Iterator<Item = &mut Held> {
         self.records.values_mut().flat_map(BTreeMap::values_mut)
     }
@@ -229,6 +235,14 @@ impl Table {
     fn all(&self) -> Vec<Record> {
         let lines = self.records.values().flat_map(BTreeMap::values);
         lines.filter_map(|held| serde_json::from_slice(&held.line).ok()).collect()
+    }
+
+    /// How the tasks of `own`, the newest service, ended, if they have and records of other nodes are to go up.
+    fn ended_before_others(&self, own: NodeRank) -> Option<RunOutcome> {
+        let is_here = |services: &BTreeMap<u64, Held>| services.values().any(|held| held.way == Way::Here);
+        self.records.iter().find(|(rank, services)| **rank != own && is_here(services))?;
+        let held = self.records.get(&own)?.values().next_back().filter(|held| held.ended)?;
+        serde_json::from_slice::<Record>(&held.line).ok().map(|record| record.outcome)
     }
 
     /// What the node above does not have yet, as it travels; as much as goes at once.
@@ -270,8 +284,15 @@ impl Inner {
         self.table.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn write(&self, records: Vec<Record>) -> anyhow::Result<()> {
+    /// Writes what is known now. One at a time, so that the last that is written knows most.
+    fn write(&self) -> anyhow::Result<()> {
         let Some(directory) = &self.settings.report else { return Ok(()) };
+        let _alone = self.writing.lock().unwrap_or_else(|e| e.into_inner());
+        let records = {
+            let mut table = self.lock();
+            table.fresh = false;
+            table.all()
+        };
         let report = report::merge(&Run::of(&self.settings), records);
         let missing = report["missing_nodes"].as_array().map_or(0, Vec::len);
         // One that only stands in may know less than the root has written.
@@ -314,18 +335,26 @@ impl Courier {
     /// The node's own record as of now.
     fn put_own(&self) {
         let Ok(ledger) = Ledger::load(&self.ledger) else { return };
-        let Inner { settings, recorder, .. } = &*self.inner;
         if ledger.present == 0 {
             return; // the one after the last task has been made, or is about to be
         }
-        let record = Record::make(settings, recorder, self.cache.bytes(), ledger.outcome());
-        if let Ok(line) = serde_json::to_vec(&record) {
-            self.inner.lock().put(&record, line, *recorder);
+        self.put(&self.own(ledger.outcome()));
+    }
+
+    fn own(&self, outcome: RunOutcome) -> Record {
+        let Inner { settings, recorder, .. } = &*self.inner;
+        Record::make(settings, recorder, self.cache.bytes(), outcome).reading_apart(settings, &self.tree)
+    }
+
+    fn put(&self, record: &Record) {
+        if let Ok(line) = serde_json::to_vec(record) {
+            self.inner.lock().put(record, line, self.inner.recorder);
         }
     }
 
     fn pass_on(&self) {
         loop {
+            self.renew_own();
             let batch = self.inner.lock().next_batch();
             if batch.is_empty() {
                 return;
@@ -336,16 +365,21 @@ impl Courier {
         }
     }
 
+    /// Whose tasks have left goes on serving those beneath: the node's own record goes anew with each of theirs, so that
+    /// whoever reads both finds what one asked and the other answered.
+    fn renew_own(&self) {
+        let ended = self.inner.lock().ended_before_others(self.inner.own);
+        if let Some(outcome) = ended {
+            self.put(&self.own(outcome).ended());
+        }
+    }
+
     /// Writes the report again if something has come after it was written.
     fn rewrite(&self) {
-        let mut table = self.inner.lock();
-        if !table.written || !table.fresh || table.above != Some(None) {
+        if !self.inner.lock().is_outdated() {
             return;
         }
-        table.fresh = false;
-        let records = table.all();
-        drop(table);
-        if let Err(error) = self.inner.write(records) {
+        if let Err(error) = self.inner.write() {
             // The wrapper that would say so has heard of the first report already.
             tracing::warn!(%error, "the report cannot be written again");
         }

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::memory;
+use super::{memory, report};
 use crate::cluster::NodeRank;
 use crate::holder::estate::{Settings, WayIn};
 use crate::holder::messages::RunOutcome;
 use crate::profile::recorder::{Counter, Recorder};
+use crate::tree::Tree;
 
 /// The figures of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,13 @@ impl Record {
             counters: Counter::ALL.iter().map(count).collect(),
             ended: false,
         }
+    }
+
+    /// The same of a node of `tree`, which may read some of the views of `settings` from storage itself.
+    pub(super) fn reading_apart(self, settings: &Settings, tree: &Tree) -> Self {
+        let apart = tree.views_apart().into_iter();
+        let views_apart = apart.map(|view| report::text_of(&settings.views[view.position()])).collect();
+        Record { views_apart, ..self }
     }
 
     /// The same, after the last task.

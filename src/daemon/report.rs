@@ -10,9 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -192,21 +192,16 @@ pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> anyhow::R
 pub(super) fn replace_with(
     directory: &Path,
     name: &str,
-    write: impl FnOnce(&mut fs::File) -> std::io::Result<()>,
+    write: impl FnOnce(&mut fs::File) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        write(&mut file)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, directory.join(name))
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    Ok(written?)
+    // A name that nobody else has, on another node neither: two may write at once.
+    let prefix = format!(".{name}.");
+    let mut unfinished = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory)?;
+    write(unfinished.as_file_mut())?;
+    unfinished.as_file().sync_all()?;
+    unfinished.persist(directory.join(name))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -298,8 +293,9 @@ mod tests {
     fn a_report_replaces_the_old_one_whole_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
         replace(directory.path(), "run.json", b"old").unwrap();
-        fs::create_dir(directory.path().join(format!(".run.json.{}", std::process::id()))).unwrap();
-        assert!(replace(directory.path(), "run.json", b"new").is_err(), "cannot be written");
+        let full = |file: &mut fs::File| file.write_all(b"ne").and(Err(io::ErrorKind::StorageFull.into()));
+        assert!(replace_with(directory.path(), "run.json", full).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing unfinished is left");
         assert_eq!(fs::read(directory.path().join("run.json")).unwrap(), b"old");
     }
 }
