@@ -168,10 +168,7 @@ impl Scene {
     fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> =
             self.processes().into_iter().map(|(pid, line)| format!("{pid} {line}")).collect();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let here = self.env.parent().unwrap().to_str().unwrap().to_owned();
-        let ours = |line: &&str| line.contains(&here) && !line.contains(" fuse.lustre ");
-        left.extend(mounts.lines().filter(ours).map(str::to_owned));
+        left.extend(self.mounts());
         if let Some(uid) = self.uid {
             let sockets = fs::read_to_string("/proc/net/unix").unwrap();
             let name = format!("@spinney-{uid}-");
@@ -179,13 +176,48 @@ impl Scene {
         }
         left
     }
+
+    /// Lines of `/proc/self/mountinfo` for what is mounted in the scene, without the stand-in beneath it.
+    fn mounts(&self) -> Vec<String> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let here = self.env.parent().unwrap().to_str().unwrap().to_owned();
+        let ours = |line: &&str| line.contains(&here) && !line.contains(" fuse.lustre ");
+        mounts.lines().filter(ours).map(str::to_owned).collect()
+    }
+}
+
+/// Rounds in which what a failed test has left is ended: a holder that goes may have begun another.
+const ROUNDS: u32 = 5;
+
+/// A test that failed leaves nothing: what it stopped would hang for ever.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for _ in (0..ROUNDS).take_while(|_| std::thread::panicking()) {
+            for (pid, _) in self.processes() {
+                // SAFETY: a system call that touches no memory of ours.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        for mount in self.mounts().iter().filter(|_| std::thread::panicking()) {
+            let point = mount.split(' ').nth(4).unwrap_or_default();
+            let _ = Command::new("umount").args(["-l", point]).stderr(Stdio::null()).status();
+        }
+    }
 }
 
 /// Waits until `condition` holds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_or(what, condition, String::new);
+}
+
+/// The same; what `tell` knows is told if it never does.
+pub fn eventually_or(what: &str, mut condition: impl FnMut() -> bool, tell: impl FnOnce() -> String) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < DEADLINE, "never happened: {what}");
+        if began.elapsed() > DEADLINE {
+            panic!("never happened: {what} {}", tell());
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }

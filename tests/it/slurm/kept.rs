@@ -6,14 +6,6 @@ use super::world::{NODES, World, succeed};
 use crate::scene::{eventually, output, text};
 
 /// A script for the whole allocation, and what it has written.
-fn batch(world: &World, name: &str, lines: &[String]) -> String {
-    let said = format!("{name}.said");
-    let script = world.script(name, &[lines, &[format!("touch {name}.done")]].concat().join("\n"));
-    succeed(&mut world.user(&["sbatch", "-N4", "-n8", "-o", &said, &script]));
-    eventually("the end of the script", || world.scene.home.join(format!("{name}.done")).exists());
-    std::fs::read_to_string(world.scene.home.join(said)).unwrap()
-}
-
 /// `spinney` with these words, and what becomes of it on a line of its own.
 fn line(world: &World, before: &str, words: &str) -> String {
     format!("{before} {} {words}; echo \"exit code $?\"", world.scene.binary.display())
@@ -30,9 +22,9 @@ fn steps_after_up_share_what_is_kept_until_down() {
     let run = |flags: &str| {
         line(&world, &format!("srun {flags}"), &format!("run -v --require -- {}", import(&world)))
     };
-    let said = batch(
-        &world,
+    let said = world.batch(
         "script",
+        &["-n8"],
         &[
             line(&world, "", &format!("up --shared --view {env}")),
             run("-N4 -n8"),
@@ -94,9 +86,9 @@ fn a_node_that_cannot_show_views_is_named_and_all_others_are_ready() {
         let world = World::start();
         world.change(victim, "touch /mnt/none; chmod 0 /mnt/none; mount --bind /mnt/none /dev/fuse");
         let env = world.scene.env.display();
-        let said = batch(
-            &world,
+        let said = world.batch(
             "script",
+            &["-n8"],
             &[
                 line(&world, "", &format!("up --shared --view {env}")),
                 line(&world, "srun -N4 --ntasks-per-node=2", &format!("run -v -- {}", import(&world))),
@@ -157,7 +149,7 @@ fn what_is_left_after_a_node_has_died_is_ended_by_the_next_up() {
 fn a_service_goes_with_its_allocation() {
     let world = World::start();
     let env = world.scene.env.display();
-    let said = batch(&world, "script", &[line(&world, "", &format!("up --shared --view {env}"))]);
+    let said = world.batch("script", &["-n8"], &[line(&world, "", &format!("up --shared --view {env}"))]);
     assert!(said.contains("4 nodes are ready"), "{said}");
     // The script has ended, and Slurm ends what it left.
     world.assert_nothing_left();

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::world::{World, field, succeed};
-use crate::scene::{eventually, output, text};
+use crate::scene::{output, text};
 
 /// Says its place, with Open MPI once all tasks have met. Programs of MPICH 4.0.2 as Debian 12 has it hang in `MPI_Finalize`
 /// every third time if they have sent anything, without Spinney too, under `mpiexec` and under `srun`: the last to take down its
@@ -71,11 +71,8 @@ fn programs_of_mpi_in_an_allocation_run_as_one_job_whoever_launches_them() {
         run("srun --mpi=pmi2 -n 4", "srun", &mpich),
         "export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=eth0".to_owned(),
         run("srun --mpi=pmix -n 4", "pmix", &open_mpi),
-        "touch done".to_owned(),
     ];
-    let script = world.script("script", &lines.join("\n"));
-    succeed(&mut world.user(&["sbatch", "-N4", "-n4", "-o", "said", &script]));
-    eventually("the end of the script", || world.scene.home.join("done").exists());
+    world.batch("script", &["-n4"], &lines);
     for name in ["openmpi", "mpich", "srun", "pmix"] {
         let read = |kind: &str| fs::read_to_string(world.scene.home.join(format!("{kind}.{name}"))).unwrap();
         assert_eq!(sorted(&read("said")), want(4), "{name}: {}", read("err"));

@@ -48,16 +48,13 @@ fn steps_of_a_batch_script_after_one_another_and_at_once_are_jobs_of_their_own()
         format!("srun {flags} {spinney} run -q --require --shared --report {name} -- {import}")
     };
     let lines = [
-        &step("-N4", "first"),
-        &step("-N4", "second"),
-        &format!("{} &\n{} &\nwait", step("-N4 --overlap", "third"), step("-N4 --overlap", "fourth")),
+        step("-N4", "first"),
+        step("-N4", "second"),
+        format!("{} &\n{} &\nwait", step("-N4 --overlap", "third"), step("-N4 --overlap", "fourth")),
         // The script itself runs on one node, whatever the allocation has.
-        &format!("{spinney} run -q --require --shared --report fifth -- {import}"),
-        "touch done",
+        format!("{spinney} run -q --require --shared --report fifth -- {import}"),
     ];
-    let script = world.script("script", &lines.join("\n"));
-    succeed(&mut world.user(&["sbatch", "-N4", "-n4", "-o", "said", &script]));
-    eventually("the end of the script", || world.scene.home.join("done").exists());
+    world.batch("script", &["-n4"], &lines);
     let mut jobs = Vec::new();
     for name in ["first", "second", "third", "fourth"] {
         let report = world.report(name);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub use super::cluster::Tracking;
 use super::cluster::{Slurm, User};
-use crate::scene::{Scene, eventually, ordinary, output, text};
+use crate::scene::{Scene, eventually, eventually_or, ordinary, output, text};
 use crate::semantics::tree::settle;
 
 /// Hosts of the cluster.
@@ -67,6 +67,26 @@ impl World {
         fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Runs the script of these lines on all hosts by `sbatch`, and returns what it said.
+    pub fn batch(&self, name: &str, flags: &[&str], lines: &[String]) -> String {
+        let (said, done) = (format!("{name}.said"), format!("{name}.done"));
+        let script = self.script(name, &[lines, &[format!("touch {done}")]].concat().join("\n"));
+        succeed(&mut self.user(&[&["sbatch", "-N4", "-o", &said], flags, &[&script]].concat()));
+        let said = || fs::read_to_string(self.scene.home.join(&said)).unwrap_or_default();
+        let tell = || {
+            let shown = |words: &[&str]| text(&output(&mut self.root(words)).stdout);
+            [
+                said(),
+                shown(&["squeue", "--steps"]),
+                shown(&["sinfo", "-N"]),
+                shown(&["ps", "axfo", "user,args"]),
+            ]
+            .join("\n")
+        };
+        eventually_or("the end of a script", || self.scene.home.join(&done).exists(), tell);
+        said()
     }
 
     /// `words` on the controller's host, as root.
