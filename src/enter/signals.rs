@@ -81,13 +81,16 @@ pub fn take_pending(signal: c_int, nanoseconds: i64) -> bool {
 
 /// Whether a signal that stops a job has come and has not been read yet.
 pub fn stop_is_pending() -> bool {
+    is_pending(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU])
+}
+
+/// Whether one of these signals has come and has not been read yet.
+fn is_pending(signals: &[c_int]) -> bool {
     // SAFETY: the set is filled in before it is looked at.
     unsafe {
         let mut pending: sigset_t = std::mem::zeroed();
         libc::sigpending(&raw mut pending);
-        [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
-            .into_iter()
-            .any(|stop| libc::sigismember(&raw const pending, stop) == 1)
+        signals.iter().any(|signal| libc::sigismember(&raw const pending, *signal) == 1)
     }
 }
 
@@ -97,14 +100,36 @@ pub fn send(pid: i32, signal: c_int) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Lets `signal` have its default effect on this process: for one that stops it, returns when it is continued.
+/// Lets `signal`, which is blocked, have its default effect on this process: for one that stops it, returns when it is
+/// continued.
 pub fn suffer(signal: c_int) {
+    suffer_if(signal, || true);
+}
+
+/// Stops this process by `signal`, which has stopped a task, if the task stands still by then.
+///
+/// This process may have been stopped with the task, and have been continued with it, at any moment on its way here; if it
+/// stopped now, nobody would continue it again. So the signal waits, blocked: a CONT that comes takes it back, and one that
+/// came before is told by itself or by the task. SIGSTOP, which cannot wait, is told by SIGTSTP.
+pub fn stop_with(signal: c_int, stands: impl Fn() -> bool) {
+    let signal = if signal == libc::SIGSTOP { libc::SIGTSTP } else { signal };
+    if !is_pending(&[libc::SIGCONT]) {
+        suffer_if(signal, stands);
+    }
+}
+
+/// Lets `signal` take effect if `holds` when it has been sent; else it is taken back.
+fn suffer_if(signal: c_int, holds: impl Fn() -> bool) {
     // SAFETY: the default disposition has no handler; the set is made before it is used.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         let mut one: sigset_t = std::mem::zeroed();
         libc::sigaddset(&raw mut one, signal);
         libc::raise(signal);
+        if !holds() {
+            take_pending(signal, 0);
+            return;
+        }
         let mut before: sigset_t = std::mem::zeroed();
         libc::sigprocmask(libc::SIG_UNBLOCK, &raw const one, &raw mut before);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());

@@ -2,7 +2,7 @@
 //!
 //! The aim is that nobody notices that there are two processes. A signal for the wrapper alone is passed on, one
 //! for the whole group is not, since the task has it already (`enter::canary`). When the task stops, the
-//! wrapper stops by the same signal, so a shell sees the job stopped for the reason it was; when the
+//! wrapper stops by the same signal (by TSTP where it was SIGSTOP), so a shell sees the job stopped; when the
 //! wrapper is continued, so is a task that still stands.
 //!
 //! What cannot be had: SIGSTOP and SIGKILL for the wrapper alone cannot be caught. The first stops only the
@@ -206,8 +206,7 @@ fn follow(task: &Task) -> Option<End> {
         match change {
             Change::Ended(end) => return Some(end),
             // It may have been continued in between; stopping now would leave a running job that looks stopped.
-            Change::Stopped(signal) if task.is_stopped() => signals::suffer(signal),
-            Change::Stopped(_) => {}
+            Change::Stopped(signal) => signals::stop_with(signal, || task.is_stopped()),
         }
     }
     None

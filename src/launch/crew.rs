@@ -107,9 +107,8 @@ impl Crew {
                 }
             }
         }
-        let stands = |member: &Member| task::is_stopped(member.pid);
-        if let Some(signal) = stopped.filter(|_| self.living().all(stands)) {
-            signals::suffer(signal);
+        if let Some(signal) = stopped {
+            signals::stop_with(signal, || self.living().all(|member| task::is_stopped(member.pid)));
         }
     }
 }

@@ -3,21 +3,42 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::scene::{Lines, Scene, eventually, finish, kill, pid_of, scenes};
 
-/// Says `ready`, then the name of each signal it gets, and `end` when a line comes in or its input ends; `read`
-/// that was interrupted by a signal gives more than 128.
+/// Says its pid and `ready`, then the name of each signal it gets, and `end` when a line comes in or its input ends;
+/// `read` that was interrupted by a signal gives more than 128.
 const COUNTING: &str = "for s in USR1 USR2 TERM INT HUP QUIT WINCH ALRM; do trap \"echo $s\" $s; done; \
-    echo ready; until read line || [ $? -lt 128 ]; do :; done; echo end";
+    echo $$; echo ready; until read line || [ $? -lt 128 ]; do :; done; echo end";
 
 /// Starts [`COUNTING`] in a process group of its own.
 fn counting(scene: &Scene) -> (Child, Lines) {
+    let (child, lines, _) = counting_with_pid(scene);
+    (child, lines)
+}
+
+/// The same, with the command's pid.
+fn counting_with_pid(scene: &Scene) -> (Child, Lines, i32) {
     let mut command = scene.run(&["-q"], &["bash", "-c", COUNTING]);
     let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = Lines::of(child.stdout.take().unwrap());
-    lines.until("ready");
-    (child, lines)
+    let pid = lines.until("ready")[0].parse().unwrap();
+    (child, lines, pid)
+}
+
+/// The letter that the kernel shows for the state of a process: `T` is stopped.
+fn state(pid: i32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, after)| after.chars().next()).unwrap_or('?')
+}
+
+/// Whether no signal waits to be read by a process.
+fn has_read_its_signals(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status
+        .lines()
+        .any(|line| line.strip_prefix("ShdPnd:").is_some_and(|set| set.trim_matches(['\t', '0']).is_empty()))
 }
 
 /// Ends it, and returns the signals that it named meanwhile.
@@ -81,10 +102,6 @@ fn the_service_is_deaf_to_what_schedulers_send_to_everything() {
 fn a_stopped_group_is_continued_whoever_is_told() {
     for scene in scenes() {
         let (child, lines) = counting(&scene);
-        let state = |pid: i32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").map(|(_, after)| after.chars().next().unwrap()).unwrap_or('?')
-        };
         let (group, wrapper) = (-pid_of(&child), pid_of(&child));
         for (stop, stopped, continued) in [
             (libc::SIGSTOP, group, wrapper),
@@ -104,11 +121,53 @@ fn a_stopped_group_is_continued_whoever_is_told() {
 }
 
 #[test]
+fn processes_that_are_stopped_one_after_the_other_all_go_on_when_their_group_does() {
+    for scene in scenes() {
+        let (child, lines, task) = counting_with_pid(&scene);
+        let wrapper = pid_of(&child);
+        for round in 0..300 {
+            kill(task, libc::SIGSTOP);
+            // Sweeps over what the wrapper does about that; asserts nothing.
+            let pause = Duration::from_micros(round % 60 * 5);
+            let stopped = Instant::now();
+            while stopped.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+            kill(-wrapper, libc::SIGSTOP);
+            eventually("the wrapper is stopped", || state(wrapper) == 'T');
+            kill(-wrapper, libc::SIGCONT);
+            // No shell hears of it: some lose a signal that comes just before they wait for input.
+            kill(wrapper, libc::SIGURG);
+            eventually("the wrapper goes on", || has_read_its_signals(wrapper));
+        }
+        assert!(rest(child, &lines).is_empty());
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_command_that_is_stopped_alone_stops_its_wrapper_and_goes_on_with_it() {
+    for scene in scenes() {
+        let (child, lines, task) = counting_with_pid(&scene);
+        let wrapper = pid_of(&child);
+        for stop in [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN] {
+            kill(task, stop);
+            eventually("the wrapper stops with its command", || state(wrapper) == 'T');
+            kill(wrapper, libc::SIGCONT);
+            kill(wrapper, libc::SIGUSR1);
+            assert_eq!(lines.next().as_deref(), Some("USR1"), "{} after {stop}", scene.who());
+        }
+        assert!(rest(child, &lines).is_empty());
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
 fn ending_by_terminate_during_the_way_in_leaves_nothing() {
     for scene in scenes() {
         for delay_us in (0..12_000).step_by(1500) {
             let mut child = scene.run(&["-q"], &["sleep", "60"]).process_group(0).spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_micros(delay_us)); // sweeps over the steps; asserts nothing
+            std::thread::sleep(Duration::from_micros(delay_us)); // sweeps over the steps; asserts nothing
             kill(-pid_of(&child), libc::SIGTERM);
             eventually("the end", || child.try_wait().unwrap().is_some());
         }

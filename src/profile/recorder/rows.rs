@@ -1,7 +1,8 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
 //! It is in shards, each behind a lock; the hash of a row says which is its own. Each thread remembers rows that it has met
-//! and counts by itself (`by_thread`), so it takes a lock for a row that is new to it; once rows change hands, always.
+//! and counts by itself (`by_thread`), so it takes a lock for a row that is new to it; once rows change hands, for sixteen
+//! calls of a path at once (`pending`).
 //!
 //! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
 //! computation of frequent and top-k elements in data streams, 2005): a new row takes the place of the one with the
@@ -12,6 +13,8 @@
 //!
 //! Not here: sums over all paths (`events`).
 
+mod pending;
+
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -21,6 +24,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::by_thread::{ByThread, OfThread, add};
 use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
+use pending::{Counts, Key, Pending, Taken};
 
 /// Rows of a full record at most: 524,288, some ten times what the largest environments touch.
 const ROWS_MAX: usize = 1 << 19;
@@ -119,12 +123,13 @@ struct Change {
     is_done: AtomicBool,
     /// Held while it goes on.
     going_on: Mutex<()>,
-    /// By part; held by whoever counts in it, and so taken by nobody else but whoever begins the change.
+    /// By part; held by whoever counts in it, and so taken by nobody else but whoever begins the change or reads.
     counting: Box<[Counting]>,
 }
 
+/// With what waits for the lock of its shard; nothing before the change.
 #[repr(align(128))]
-struct Counting(Mutex<()>);
+struct Counting(Mutex<Pending>);
 
 /// What a thread remembers: rows by hash.
 #[derive(Default)]
@@ -148,6 +153,13 @@ struct Found {
     /// Rows by a number of calls that they had once: at least one that is not too high for each row.
     fewest: BinaryHeap<Reverse<(u64, u32)>>,
     room: Room,
+}
+
+/// Whether a row was there.
+#[derive(Debug, PartialEq, Eq)]
+enum Met {
+    First,
+    Again,
 }
 
 /// Rows that are free.
@@ -242,23 +254,27 @@ impl Rows {
     /// A look into a table of hashes and a comparison of paths; under a lock where rows change hands, or if this thread
     /// does not know the row yet.
     pub(super) fn note(&self, event: &Event<'_>, took: u64) -> bool {
-        let what = packed(event);
-        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
+        let key = key_of(event);
+        let counts = Counts { calls: 1, bytes: event.bytes, nanoseconds: took };
         let Some(change) = &self.change else {
-            let row = self.known_row(event, hash, what);
-            return row.map(|row| self.count(self.parts.own(), row, event, took)).is_some();
+            let row = self.known_row(key);
+            return row.map(|row| self.count(self.parts.own(), row, counts)).is_some();
         };
         if !change.is_done.load(Ordering::Acquire) {
-            if self.note_before(change, event, hash, what, took).is_some() {
+            if self.note_before(change, key, counts).is_some() {
                 return true;
             }
             drop(locked(&change.going_on));
         }
-        self.note_locked(event, hash, what, took)
+        if key.text.len() > SLOT_BYTES {
+            return false;
+        }
+        self.note_after(change, key, counts);
+        true
     }
 
     /// Counts in the part of this thread if rows do not change hands yet. Nor do they while it does.
-    fn note_before(&self, change: &Change, event: &Event<'_>, hash: u64, what: u64, took: u64) -> Option<()> {
+    fn note_before(&self, change: &Change, key: Key<'_>, counts: Counts) -> Option<()> {
         let mut met = None;
         loop {
             let part = self.parts.own();
@@ -266,15 +282,15 @@ impl Rows {
             if change.begins.load(Ordering::Acquire) {
                 return None;
             }
-            if let Some(row) = met.or_else(|| self.remembered_row(event, hash, what)) {
-                self.count(part, row, event, took);
+            if let Some(row) = met.or_else(|| self.remembered_row(key)) {
+                self.count(part, row, counts);
                 return Some(());
             }
             drop(counting);
-            if event.relative.len() > SLOT_BYTES {
+            if key.text.len() > SLOT_BYTES {
                 return None;
             }
-            met = self.known_row(event, hash, what);
+            met = self.known_row(key);
             if met.is_none() {
                 self.begin_change(change);
             }
@@ -306,69 +322,99 @@ impl Rows {
         change.is_done.store(true, Ordering::Release);
     }
 
-    fn count(&self, part: OfThread, row: usize, event: &Event<'_>, took: u64) {
+    fn count(&self, part: OfThread, row: usize, counts: Counts) {
         let at = row * COUNTED_WORDS;
-        part.add(at, 1);
-        if event.bytes > 0 {
-            part.add(at + 1, event.bytes);
+        part.add(at, counts.calls);
+        if counts.bytes > 0 {
+            part.add(at + 1, counts.bytes);
         }
-        part.add(at + 2, took);
+        part.add(at + 2, counts.nanoseconds);
     }
 
     /// The row of an event if this thread knows it.
-    fn remembered_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
+    fn remembered_row(&self, key: Key<'_>) -> Option<usize> {
         let remembered = |remembered: &RefCell<Remembered>| {
             let remembered = remembered.borrow();
-            let row = *remembered.rows.get(&hash).filter(|_| remembered.of == self.own)? as usize;
-            self.is(row, what, event.relative).then_some(row)
+            let row = *remembered.rows.get(&key.hash).filter(|_| remembered.of == self.own)? as usize;
+            self.is(row, key).then_some(row)
         };
         REMEMBERED.try_with(remembered).ok().flatten()
     }
 
     /// The row of an event, which this thread then knows; `None` if there is no room for it.
-    fn known_row(&self, event: &Event<'_>, hash: u64, what: u64) -> Option<usize> {
+    fn known_row(&self, key: Key<'_>) -> Option<usize> {
         if self.change.is_none()
-            && let Some(row) = self.remembered_row(event, hash, what)
+            && let Some(row) = self.remembered_row(key)
         {
             return Some(row);
         }
-        let row = self.row_in(&mut self.shards[self.kept.shard_of(hash)].lock(), event, hash, what)?;
+        let (row, _) = self.row_in(&mut self.shards[self.kept.shard_of(key.hash)].lock(), key)?;
         // A thread that is ending remembers nothing any more.
         let _ = REMEMBERED.try_with(|remembered| {
             let mut remembered = remembered.borrow_mut();
             if remembered.of != self.own || remembered.rows.len() >= REMEMBERED_MAX {
                 *remembered = Remembered { of: self.own, rows: HashMap::default() };
             }
-            remembered.rows.insert(hash, row as u32);
+            remembered.rows.insert(key.hash, row as u32);
         });
         Some(row)
     }
 
-    fn note_locked(&self, event: &Event<'_>, hash: u64, what: u64, took: u64) -> bool {
-        let mut found = self.shards[self.kept.shard_of(hash)].lock();
-        let Some(row) = self.row_in(&mut found, event, hash, what) else { return false };
-        self.add(row, CALLS, 1);
-        if event.bytes > 0 {
-            self.add(row, BYTES, event.bytes);
+    /// Counts where rows change hands. A path that has a row already is likely to come again, so its next calls wait.
+    fn note_after(&self, change: &Change, key: Key<'_>, counts: Counts) {
+        let mut pending = locked(&change.counting[self.parts.own().number()].0);
+        match pending.take(key, counts) {
+            Taken::Waits => {}
+            Taken::Due(counts) => drop(self.put_in(key, counts)),
+            Taken::Unknown => {
+                if self.put_in(key, counts) == Some(Met::Again) {
+                    if pending.is_full() {
+                        self.settle(&mut pending);
+                    }
+                    pending.admit(key);
+                }
+            }
         }
-        self.add(row, NANOSECONDS, took);
-        true
     }
 
-    /// The row of an event, a new one if need be.
-    fn row_in(&self, found: &mut Found, event: &Event<'_>, mut hash: u64, what: u64) -> Option<usize> {
+    fn put_in(&self, key: Key<'_>, counts: Counts) -> Option<Met> {
+        let mut found = self.shards[self.kept.shard_of(key.hash)].lock();
+        let (row, met) = self.row_in(&mut found, key)?;
+        self.add(row, CALLS, counts.calls);
+        if counts.bytes > 0 {
+            self.add(row, BYTES, counts.bytes);
+        }
+        self.add(row, NANOSECONDS, counts.nanoseconds);
+        Some(met)
+    }
+
+    /// Puts all that waits into the table.
+    fn settle(&self, pending: &mut Pending) {
+        pending.leave(|key, counts| drop(self.put_in(key, counts)));
+    }
+
+    /// The same for all threads, before somebody reads.
+    fn settle_all(&self) {
+        let all = self.change.iter().flat_map(|change| &change.counting);
+        all.for_each(|counting| self.settle(&mut locked(&counting.0)));
+    }
+
+    /// The row that is meant, a new one if need be.
+    fn row_in(&self, found: &mut Found, key: Key<'_>) -> Option<(usize, Met)> {
+        let mut hash = key.hash;
         loop {
             match found.places.get(&hash) {
-                Some(row) if self.is(*row as usize, what, event.relative) => return Some(*row as usize),
+                Some(row) if self.is(*row as usize, key) => return Some((*row as usize, Met::Again)),
                 // Another path with the same hash: the next number is its own.
                 Some(_) => hash = next_hash(hash),
-                None => return self.take_row(found, hash, what, event.relative),
+                None => return Some((self.take_row(found, Key { hash, ..key })?, Met::First)),
             }
         }
     }
 
     /// All rows.
     pub(super) fn read(&self) -> Vec<RowRead> {
+        self.settle_all();
         let mut all = Vec::new();
         for shard in &self.shards {
             let found = shard.lock();
@@ -381,6 +427,7 @@ impl Rows {
 
     /// Those with the most nanoseconds, from the top; `count` at most. Of each shard only these are copied.
     pub(super) fn slowest(&self, count: usize) -> Vec<RowRead> {
+        self.settle_all();
         let mut slowest = Vec::new();
         for shard in &self.shards {
             let found = shard.lock();
@@ -430,7 +477,7 @@ impl Rows {
         self.change.as_ref().is_some_and(|change| change.is_done.load(Ordering::Acquire))
     }
 
-    fn take_row(&self, found: &mut Found, hash: u64, what: u64, text: &[u8]) -> Option<usize> {
+    fn take_row(&self, found: &mut Found, Key { hash, what, text }: Key<'_>) -> Option<usize> {
         let (row, at) = if self.kept.replaces {
             if text.len() > SLOT_BYTES {
                 return None;
@@ -492,8 +539,8 @@ impl Rows {
         }
     }
 
-    fn is(&self, row: usize, what: u64, text: &[u8]) -> bool {
-        self.word(row, WHAT) == what && self.text(row) == text
+    fn is(&self, row: usize, key: Key<'_>) -> bool {
+        self.word(row, WHAT) == key.what && self.text(row) == key.text
     }
 
     fn text(&self, row: usize) -> &[u8] {
@@ -529,7 +576,7 @@ impl Rows {
 
 impl Change {
     fn of(is_done: bool) -> Self {
-        let counting = (0..COUNTING_PARTS).map(|_| Counting(Mutex::new(()))).collect();
+        let counting = (0..COUNTING_PARTS).map(|_| Counting(Mutex::default())).collect();
         let (begins, is_done) = (AtomicBool::new(is_done), AtomicBool::new(is_done));
         Change { begins, is_done, going_on: Mutex::new(()), counting }
     }
@@ -577,6 +624,12 @@ fn next_hash(hash: u64) -> u64 {
     ((hash & !low) | (hash.wrapping_add(1) & low)).max(1)
 }
 
+fn key_of<'a>(event: &Event<'a>) -> Key<'a> {
+    let what = packed(event);
+    let hash = xxhash_rust::xxh3::xxh3_64_with_seed(event.relative, what).max(1);
+    Key { hash, what, text: event.relative }
+}
+
 fn packed(event: &Event<'_>) -> u64 {
     u64::from(event.view)
         | (event.operation as u64) << 16
@@ -608,139 +661,4 @@ impl Hasher for AsItIs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn table(kept: Kept) -> Rows {
-        let words = (0..kept.bytes() / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-        Rows::over(Vec::leak(words), kept)
-    }
-
-    fn event(relative: &[u8]) -> Event<'_> {
-        let (operation, outcome) = (Operation::Read, Outcome::Found);
-        Event { view: 1, relative, operation, outcome, by: AnsweredBy::Storage, bytes: 2 }
-    }
-
-    fn full(rows: usize, text_bytes: usize) -> Kept {
-        Kept { rows, text_bytes, shards: 4, replaces: false }
-    }
-
-    fn sketch(rows: usize, shards: usize) -> Kept {
-        Kept { rows, text_bytes: rows * SLOT_BYTES, shards, replaces: true }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn no_count_is_too_low_nor_too_high_by_more_than_the_bound(
-            names in prop::collection::vec(0_u32..60, 1..2000),
-            shards in prop::sample::select(&[1_usize, 2, 4][..]),
-        ) {
-            let kept = sketch(20, shards);
-            let rows = table(kept);
-            let shard = |path: &[u8]| {
-                let of = event(path);
-                kept.shard_of(xxhash_rust::xxh3::xxh3_64_with_seed(of.relative, packed(&of)))
-            };
-            let (mut exact, mut in_shard): (HashMap<Vec<u8>, u64>, _) = (HashMap::new(), [0; 4]);
-            for name in &names {
-                // A few are asked for often.
-                let path = (name * name / 60).to_string().into_bytes();
-                prop_assert!(rows.note(&event(&path), 1));
-                in_shard[shard(&path)] += 1;
-                *exact.entry(path).or_default() += 1;
-            }
-            let read: HashMap<Vec<u8>, RowRead> = rows.read().into_iter().map(|row| (row.relative.clone(), row)).collect();
-            prop_assert_eq!(read.values().map(|row| row.calls).sum::<u64>(), names.len() as u64);
-            for (path, calls) in &exact {
-                let bound = in_shard[shard(path)] / (20 / shards as u64);
-                match read.get(path) {
-                    Some(row) => {
-                        prop_assert!(row.calls >= *calls && row.calls - row.error <= *calls);
-                        prop_assert!(row.error <= bound);
-                    }
-                    None => prop_assert!(*calls <= bound),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_full_table_says_that_it_is_full_and_stays_right() {
-        let rows = table(full(2, 64));
-        let noted = [b"a", b"b", b"c", b"a"].map(|path| rows.note(&event(path), 10));
-        assert_eq!(noted, [true, true, false, true]);
-        let read: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls, row.bytes)).collect();
-        assert_eq!(read, [(b"a".to_vec(), 2, 4), (b"b".to_vec(), 1, 2)]);
-        let rows = table(full(9, 4));
-        assert!(!rows.note(&event(b"longer"), 1), "no room for the text");
-    }
-
-    #[test]
-    fn threads_that_fill_a_table_use_every_row_of_it_once() {
-        let rows = table(full(1000, 1 << 16));
-        let there = std::thread::scope(|scope| {
-            let noted = |thread: usize| {
-                let paths = (0..3000).map(move |n| ((n * 7 + thread * 750) % 1500).to_string());
-                paths.filter(|path| rows.note(&event(path.as_bytes()), 1)).count()
-            };
-            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || noted(thread))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
-        });
-        let read = rows.read();
-        let different: std::collections::HashSet<_> = read.iter().map(|row| &row.relative).collect();
-        assert_eq!((read.len(), different.len()), (1000, 1000));
-        assert_eq!(read.iter().map(|row| row.calls).sum::<u64>(), there as u64);
-    }
-
-    #[test]
-    fn a_row_that_a_dying_thread_had_begun_is_used_again() {
-        let rows = table(full(3, 64));
-        assert!(rows.note(&event(b"a"), 1));
-        assert!(locked(&rows.room).take(rows.words).is_some(), "and then it is killed");
-        assert!(rows.note(&event(b"b"), 1), "other threads were quicker");
-        let rows = Rows::over(rows.words, rows.kept);
-        let noted = [b"a", b"b", b"c", b"d"].map(|path| rows.note(&event(path), 1));
-        assert_eq!(noted, [true, true, true, false]);
-        let calls: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls)).collect();
-        assert_eq!(calls, [(b"a".to_vec(), 2), (b"c".to_vec(), 1), (b"b".to_vec(), 2)]);
-    }
-
-    #[test]
-    fn calls_of_a_row_that_was_changing_hands_at_a_death_are_not_forgotten() {
-        let rows = table(sketch(2, 1));
-        for path in [b"a", b"a", b"a", b"b", b"b"] {
-            assert!(rows.note(&event(path), 1));
-        }
-        rows.begin_change(rows.change.as_ref().unwrap());
-        assert_eq!(rows.give_up_row(&mut rows.shards[0].lock()), Some(1), "and then it is killed");
-        let rows = Rows::over(rows.words, rows.kept);
-        assert!(rows.note(&event(b"c"), 1));
-        let read: Vec<_> = rows.read().into_iter().map(|row| (row.relative, row.calls, row.error)).collect();
-        assert_eq!(read, [(b"a".to_vec(), 3, 0), (b"c".to_vec(), 3, 2)]);
-    }
-
-    #[test]
-    fn the_slowest_are_those_that_took_longest_in_all() {
-        let rows = table(full(9, 64));
-        for (path, took) in [(b"a", 5), (b"b", 9), (b"c", 1), (b"a", 5), (b"d", 2)] {
-            assert!(rows.note(&event(path), took));
-        }
-        let slowest: Vec<_> =
-            rows.slowest(3).into_iter().map(|row| (row.relative, row.nanoseconds)).collect();
-        assert_eq!(slowest, [(b"a".to_vec(), 10), (b"b".to_vec(), 9), (b"d".to_vec(), 2)]);
-        assert_eq!(rows.slowest(0), []);
-    }
-
-    #[test]
-    fn any_memory_can_be_read() {
-        for kept in [full(4, 64), sketch(4, 2)] {
-            let words = (0..kept.bytes() / 8).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>();
-            let rows = Rows::over(Vec::leak(words), kept);
-            rows.read();
-            rows.slowest(3);
-            assert!(kept.replaces || !rows.note(&event(b"a"), 1));
-        }
-    }
-}
+mod tests;
