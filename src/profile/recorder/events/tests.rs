@@ -1,6 +1,7 @@
 //! What is recorded arrives, however many threads record and whenever they are killed.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::process::Command;
 
 use super::*;
@@ -145,6 +146,8 @@ fn assert_exact(events: &Events, paths: &[Vec<u8>], threads: usize, each: usize)
 
 /// Names the memory that a process started by the next test records into until it is killed.
 const RECORDS_INTO: &str = "SPINNEY_TEST_RECORDS_INTO";
+/// What it says before each number of calls that it has read itself.
+const READ: &str = "read ";
 /// And how.
 const RECORDS_AS: &str = "SPINNEY_TEST_RECORDS_AS";
 
@@ -164,8 +167,10 @@ fn a_killed_process_leaves_all_but_what_its_threads_were_just_writing() {
                     }
                 });
             }
+            loop {
+                println!("{READ}{}", calls(&events) + events.lost());
+            }
         });
-        return;
     }
     // Of 6,000 rows a sketch has 4,096, so rows change hands all the time.
     for mode in [Mode::Full, Mode::Top(1)] {
@@ -178,22 +183,27 @@ fn a_killed_process_leaves_all_but_what_its_threads_were_just_writing() {
                 .args(["--exact", "--nocapture", std::thread::current().name().unwrap()])
                 .env(RECORDS_INTO, memory.path())
                 .env(RECORDS_AS, serde_json::to_string(&mode).unwrap())
-                .stdout(std::process::Stdio::null())
+                .stdout(std::process::Stdio::piped())
                 .spawn()
                 .unwrap();
+            let said = BufReader::new(recording.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let mut read = said.filter_map(|line| line.strip_prefix(READ)?.parse::<u64>().ok());
             while sums(&events).0 < goal {
                 assert!(recording.try_wait().unwrap().is_none(), "it ended by itself");
             }
+            read.next().expect("it reads what it has recorded");
             recording.kill().unwrap();
             recording.wait().unwrap();
+            let read = read.last().unwrap_or_default();
             let events = Events::shared(&memory, mode, |_| None).unwrap();
             let (timed, seen, of_tasks) = sums(&events);
             let least = timed - (life * THREADS) as u64;
             assert!((least..=timed).contains(&seen), "{timed} {seen}");
             assert!((least..=timed).contains(&of_tasks), "{timed} {of_tasks}");
-            // A row that was changing hands is nobody's until its calls are taken on; they are the fewest of its shard.
-            let fewest = if mode == Mode::Full { 0 } else { timed / 512 };
-            let least = least.saturating_sub(fewest * (life * THREADS) as u64);
+            // What waits where rows change hands is put in whenever somebody reads. A row that was changing hands is nobody's
+            // until its calls are taken on; they are the fewest of its shard.
+            let fewest = timed / 512 * (life * THREADS) as u64;
+            let least = if mode == Mode::Full { least } else { read.saturating_sub(fewest) };
             assert!((least..=timed).contains(&(calls(&events) + events.lost())), "{mode:?} life {life}");
             let known = some_paths();
             assert!(events.paths().iter().all(|row| known.contains(&row.relative)));
