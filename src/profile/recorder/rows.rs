@@ -1,7 +1,7 @@
 //! The table of paths: for each path, operation, outcome and source how many answers there were.
 //!
 //! It is in shards, each behind a lock; the hash of a row says which is its own. Each thread remembers rows that it has met
-//! and counts by itself (`by_thread`), so it takes a lock for a row that is new to it; once rows change hands, for sixteen
+//! and counts by itself (`by_thread`), so it takes a lock for a row that is new to it; once rows change hands, for many
 //! calls of a path at once (`pending`).
 //!
 //! With a limit of N (`--profile top=N`) each shard is a space-saving sketch (Metwally, Agrawal, El Abbadi: Efficient
@@ -365,15 +365,16 @@ impl Rows {
         let mut pending = locked(&change.counting[self.parts.own().number()].0);
         match pending.take(key, counts) {
             Taken::Waits => {}
-            Taken::Due(counts) => drop(self.put_in(key, counts)),
-            Taken::Unknown => {
-                if self.put_in(key, counts) == Some(Met::Again) {
-                    if pending.is_full() {
-                        self.settle(&mut pending);
-                    }
-                    pending.admit(key);
-                }
+            Taken::Due(counts) => {
+                self.put_in(key, counts);
             }
+            Taken::Unknown if self.put_in(key, counts) == Some(Met::Again) => {
+                if pending.is_full() {
+                    self.settle(&mut pending);
+                }
+                pending.admit(key);
+            }
+            Taken::Unknown => {}
         }
     }
 
@@ -390,7 +391,9 @@ impl Rows {
 
     /// Puts all that waits into the table.
     fn settle(&self, pending: &mut Pending) {
-        pending.leave(|key, counts| drop(self.put_in(key, counts)));
+        pending.leave(|key, counts| {
+            self.put_in(key, counts);
+        });
     }
 
     /// The same for all threads, before somebody reads.

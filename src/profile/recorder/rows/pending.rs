@@ -12,8 +12,8 @@ use std::hash::BuildHasherDefault;
 
 use super::AsItIs;
 
-/// Calls of a path that wait at most: 16. The more, the longer the sketch takes a path for rarer than it is.
-const CALLS_MAX: u64 = 16;
+/// Calls of a path that wait at most: 64. The more, the longer the sketch takes a path for rarer than it is.
+const CALLS_MAX: u64 = 64;
 /// Paths for each thread at most: 4,096, which take some 0.6 MB. Then it begins anew.
 const PATHS_MAX: usize = 4096;
 
