@@ -1,6 +1,6 @@
 //! What recordings say of an environment, as sections of a profile's report: path classes, coverage.
 //!
-//! Not here: the numbers (`classes`, `coverage`), the other sections (`profile::report`).
+//! Not here: the numbers (`classes`, `coverage`), what to trim (`trim`), the other sections (`profile::report`).
 
 use std::path::PathBuf;
 

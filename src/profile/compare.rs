@@ -21,7 +21,7 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
     for operation in Operation::ALL {
         let of = |totals: &Totals| totals.sum(|(of, ..)| of == *operation);
         let (one, other) = (of(before), of(after));
-        if one.calls + other.calls > 0 {
+        if one.calls > 0 || other.calls > 0 {
             operations.rows.push(row(operation.name(), one, other));
         }
     }
@@ -84,7 +84,10 @@ fn table(name: &'static str, title: &'static str, about: &str, first: &'static s
 }
 
 fn row(name: &str, before: Sum, after: Sum) -> Vec<Cell> {
-    let change = |before: u64, after: u64| after.cast_signed().saturating_sub(before.cast_signed());
+    let change = |before: u64, after: u64| {
+        let more = i64::try_from(after.abs_diff(before)).unwrap_or(i64::MAX);
+        if after < before { -more } else { more }
+    };
     vec![
         Cell::Text(name.to_owned()),
         Cell::Count(before.calls),

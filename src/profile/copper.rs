@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 pub use self::sections::class;
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::Trouble;
-use super::totals::{OfPath, Sum, Totals, What};
+use super::totals::{OfPath, Sum, Totals, What, add, added_up};
 use crate::text::csv::field;
 use crate::text::{plain, size};
 
@@ -109,9 +109,9 @@ impl Counts {
             Outcome::Found if Category::of(operation) == Category::Metadata || from_cache => &mut self.hits,
             Outcome::Found => &mut self.misses,
         };
-        *counter += sum.calls;
+        add(counter, sum.calls);
         if outcome == Outcome::Absent && from_cache {
-            self.serves += sum.calls;
+            add(&mut self.serves, sum.calls);
         }
     }
 
@@ -411,7 +411,7 @@ fn cache_usage(all: &Totals, rows: &Rows<'_>) -> String {
         let _ = writeln!(text, "{name},{nodes},,,{}", entries(category));
     }
     let held = all.nodes.values().filter_map(|node| node.counters.get("memory.cached_bytes"));
-    let held: u64 = held.sum();
+    let held = added_up(held.copied());
     let entries: usize = Category::ALL.into_iter().map(entries).sum();
     let _ = writeln!(text, "combined,{},{held},{},{entries}", 3 * nodes, size(held));
     text

@@ -2,7 +2,6 @@
 //!
 //! Not here: adding up (`totals`), the sections themselves (`sections`).
 
-mod advice;
 mod cell;
 mod charts;
 mod course;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Category, Counts, Rows};
+use super::{Category, Counts, Rows, add};
 use crate::text::plain;
 
 /// The class of a path in Copper: plain tests of its text, the first that fits. An absence that was told out of a cache
@@ -53,7 +53,7 @@ fn classes<'a>(rows: &'a Rows<'a>) -> Vec<OfClass<'a>> {
             let none = OfClass { name, entries: 0, events: 0, example: (path, 0) };
             let class = classes.entry(name).or_insert(none);
             class.entries += 1;
-            class.events += events;
+            add(&mut class.events, events);
             if events > class.example.1 {
                 class.example = (path, events);
             }
