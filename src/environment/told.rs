@@ -87,7 +87,7 @@ fn by_directory(coverage: &Coverage) -> Section {
             ("bytes", Cell::Bytes(used.bytes), Cell::Bytes(all.bytes)),
         ] {
             let share = share(&used, &all);
-            section.rows.push(vec![Cell::Text(plain(root)), Cell::Text(what.to_owned()), used, all, share]);
+            section.rows.push(vec![Cell::Path(plain(root)), Cell::Text(what.to_owned()), used, all, share]);
         }
     }
     section
