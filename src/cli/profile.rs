@@ -71,7 +71,7 @@ enum What {
         /// Directory of a report
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Where to write
+        /// Where to write; must not be there, or be empty
         #[arg(value_name = "OUT")]
         out: PathBuf,
     },

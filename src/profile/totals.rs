@@ -182,29 +182,24 @@ impl Totals {
         let mut parts = parts.into_iter();
         let mut totals = parts.next().unwrap_or_default();
         parts.for_each(|part| totals.absorb(part));
-        let with_whole = &totals.with_whole;
-        match totals.unread.iter().position(|(run, _)| !with_whole.contains(run)) {
-            Some(worst) => Err(totals.unread.swap_remove(worst).1),
-            None => Ok(totals),
-        }
+        totals.with_one_whole()
     }
 
     fn of(files: &[(u32, PathBuf)]) -> Self {
         let mut totals = Totals::default();
-        files.iter().for_each(|(run, file)| totals.add(*run, file));
+        files.iter().for_each(|(run, file)| _ = totals.add(*run, file, |_, _| {}));
         totals
     }
 
-    /// Of each node in the recordings of `directory`, by itself. Takes as much memory as they have lines. What cannot be read
-    /// is left out; [`Self::read`] tells of it.
+    /// Of all recordings of `directory`, and of each node in them by itself. Takes as much memory as they have lines.
     ///
     /// # Errors
-    /// There are none.
-    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
-        let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
+    /// As [`Self::read`].
+    pub fn read_by_node(directory: &Path) -> Result<(Totals, BTreeMap<u32, Totals>), Trouble> {
+        let (mut whole, mut all) = (Totals::default(), BTreeMap::<u32, Totals>::new());
         for file in recording::files(directory)? {
             let mut here = BTreeSet::new();
-            let (header, _) = recording::salvage(&file, |header, line| {
+            let header = whole.add(0, &file, |header, line| {
                 if let Some(node) = line.node() {
                     here.insert(node);
                     all.entry(node).or_default().add_line(0, header, line);
@@ -215,12 +210,23 @@ impl Totals {
                 totals.headers.extend(header.clone());
             }
         }
-        Ok(all)
+        Ok((whole.with_one_whole()?, all))
     }
 
-    /// Adds one file.
-    fn add(&mut self, run: u32, file: &Path) {
-        let (header, troubles) = recording::salvage(file, |header, line| self.add_line(run, header, line));
+    /// An error if there is a run of which nothing could be read in full.
+    fn with_one_whole(mut self) -> Result<Self, Trouble> {
+        match self.unread.iter().position(|(run, _)| !self.with_whole.contains(run)) {
+            Some(worst) => Err(self.unread.swap_remove(worst).1),
+            None => Ok(self),
+        }
+    }
+
+    /// Adds one file, whose lines `also` gets too, and returns its header.
+    fn add(&mut self, run: u32, file: &Path, mut also: impl FnMut(&Header, &Line<'_>)) -> Option<Header> {
+        let (header, troubles) = recording::salvage(file, |header, line| {
+            also(header, &line);
+            self.add_line(run, header, &line);
+        });
         self.settle();
         if troubles.is_empty() {
             self.with_whole.insert(run);
@@ -229,10 +235,16 @@ impl Totals {
             self.missing.extend(recording::node_of(file).map(|node| (run, node)));
         }
         self.unread.extend(troubles.into_iter().map(|trouble| (run, trouble)));
-        if let Some(header) = header {
+        if let Some(header) = &header {
             self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
-            self.headers.push(header);
+            self.headers.push(header.clone());
         }
+        header
+    }
+
+    /// How many runs these are.
+    pub fn runs(&self) -> usize {
+        self.with_whole.len()
     }
 
     /// What could not be read.
@@ -336,11 +348,11 @@ impl Totals {
         }
     }
 
-    fn add_line(&mut self, run: u32, header: &Header, line: Line<'_>) {
+    fn add_line(&mut self, run: u32, header: &Header, line: &Line<'_>) {
         match line {
-            Line::Path(line) => self.add_path(run, &line),
+            Line::Path(line) => self.add_path(run, line),
             Line::Other(line) => {
-                if let OtherLine::Latency(line) = &line
+                if let OtherLine::Latency(line) = line
                     && !header.has_paths()
                 {
                     self.add_without_paths(run, line);
@@ -385,32 +397,33 @@ impl Totals {
         }
     }
 
-    fn add_other(&mut self, run: u32, line: OtherLine) {
+    fn add_other(&mut self, run: u32, line: &OtherLine) {
         match line {
             OtherLine::Node(NodeLine { node, host, process, lost, counters, .. }) => {
-                let of_node = self.nodes.entry((run, node)).or_default();
-                *of_node = OfNode { host, process, lost, counters, ..std::mem::take(of_node) };
+                let of_node = self.nodes.entry((run, *node)).or_default();
+                let (host, counters) = (host.clone(), counters.clone());
+                *of_node =
+                    OfNode { host, process: *process, lost: *lost, counters, ..std::mem::take(of_node) };
             }
             OtherLine::Latency(LatencyLine { operation, source, buckets, nanoseconds, .. }) => {
-                let known = self.latencies.entry((operation, source)).or_default();
-                buckets
-                    .into_iter()
-                    .for_each(|(longest, count)| add(known.entry(longest).or_default(), count));
-                add(self.waited.entry((operation, source)).or_default(), nanoseconds);
+                let kind = (*operation, *source);
+                let known = self.latencies.entry(kind).or_default();
+                buckets.iter().for_each(|(longest, count)| add(known.entry(*longest).or_default(), *count));
+                add(self.waited.entry(kind).or_default(), *nanoseconds);
             }
             OtherLine::Task(TaskLine { task, command, calls, nanoseconds, .. }) => {
-                let sum = Sum { calls, bytes: 0, nanoseconds };
-                let (processes, known) = self.commands.entry(command).or_default();
+                let sum = Sum { calls: *calls, bytes: 0, nanoseconds: *nanoseconds };
+                let (processes, known) = self.commands.entry(command.clone()).or_default();
                 add(processes, 1);
                 *known += sum;
                 if let Some(task) = task {
-                    *self.tasks.entry(task).or_default() += sum;
+                    *self.tasks.entry(*task).or_default() += sum;
                 }
             }
             OtherLine::Time(TimeLine { from_us, until_us, answers, nanoseconds, .. }) => {
-                let (known, waited) = self.times.entry((from_us, until_us)).or_default();
-                known.iter_mut().zip(answers).for_each(|(known, more)| add(known, more));
-                add(waited, nanoseconds);
+                let (known, waited) = self.times.entry((*from_us, *until_us)).or_default();
+                known.iter_mut().zip(answers).for_each(|(known, more)| add(known, *more));
+                add(waited, *nanoseconds);
             }
             OtherLine::End { .. } | OtherLine::Unknown => {}
         }
@@ -562,7 +575,7 @@ mod tests {
             let not_here: Vec<u32> = totals.missing_nodes().into_iter().map(|(_, node)| node).collect();
             assert_eq!(not_here, missing, "{said}");
             assert!(!totals.is_complete());
-            let by_node = Totals::read_by_node(directory.path()).unwrap();
+            let (_, by_node) = Totals::read_by_node(directory.path()).unwrap();
             assert!([0, 1].iter().all(|node| by_node[node].sum(|_| true).calls == 3), "{said}");
         }
     }
@@ -641,7 +654,8 @@ mod tests {
         let sum = Sum { calls: 10, bytes: 5, nanoseconds: 70 };
         assert_eq!((totals.sum(|_| true), totals.nodes[&(0, 0)].sum()), (sum, sum));
         assert_eq!(totals.waited(|_, _| true), 70);
-        let by_node = Totals::read_by_node(directory.path()).unwrap();
+        let (whole, by_node) = Totals::read_by_node(directory.path()).unwrap();
+        assert_eq!(whole.sum(|_| true), sum);
         assert_eq!(by_node[&0].sum(|_| true), sum);
         // Paths tell the same once more.
         let lines = [

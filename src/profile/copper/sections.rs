@@ -94,9 +94,9 @@ fn advice(class: &str) -> Option<&'static str> {
             "The loader asks for libraries for newer processors in each directory; fewer entries of LD_LIBRARY_PATH are fewer of these."
         }
         "missing_shared_library_probe" => {
-            "The loader looks where the library is not; entries of LD_LIBRARY_PATH that hit come first, those that never do go."
+            "The loader looks where the library is not: entries of LD_LIBRARY_PATH that hit come first."
         }
-        "negative_probe_path" => "Names that are not there; entries of PYTHONPATH that never hit go.",
+        "negative_probe_path" => "Names that are not there: entries of PYTHONPATH that hit come first.",
         _ => return None,
     })
 }

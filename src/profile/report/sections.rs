@@ -2,7 +2,7 @@
 //!
 //! Not here: how they look (`report`, `html`), what others say of the paths (`tell`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::charts::Chart;
 use super::{Cell, Report, course};
@@ -74,9 +74,9 @@ pub fn report(totals: &Totals) -> Report {
 
 fn title(totals: &Totals) -> String {
     let command = totals.headers.first().map(|header| header.command.join(" ")).unwrap_or_default();
-    match totals.headers.len() {
-        0 | 1 => format!("What `{command}` touched"),
-        n => format!("What `{command}` touched, {n} recordings together"),
+    match totals.runs() {
+        0 | 1 => format!("What `{}` touched", plain(command)),
+        n => format!("What `{}` touched, {n} runs together", plain(command)),
     }
 }
 
@@ -84,11 +84,14 @@ fn remarks(totals: &Totals) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(header) = totals.headers.first() {
         let views: Vec<String> = header.all_views().map(plain).collect();
-        remarks.push(format!("Job {}; views: {}", header.job, views.join(", ")));
+        let jobs: BTreeSet<String> = totals.headers.iter().map(|header| plain(&header.job)).collect();
+        let jobs: Vec<String> = jobs.into_iter().collect();
+        let word = if jobs.len() == 1 { "Job" } else { "Jobs" };
+        remarks.push(format!("{word} {}; views: {}", some_of(&jobs), views.join(", ")));
         remarks.push(format!(
             "Recorded with `--profile {}`, written for `{}`",
-            header.mode_flag(),
-            header.tag
+            plain(header.mode_flag()),
+            plain(&header.tag)
         ));
     }
     let missing = totals.missing_nodes();
@@ -308,7 +311,7 @@ fn hottest(
     all.sort_by(|one, other| by(&other.1).cmp(&by(&one.1)).then_with(|| one.0.cmp(other.0)));
     for (path, sum, storage) in all.into_iter().take(PATHS_SHOWN) {
         section.rows.push(vec![
-            Cell::Text(path.into()),
+            Cell::Path(path.into()),
             Cell::Count(sum.calls),
             Cell::Bytes(sum.bytes),
             Cell::Time(sum.nanoseconds),
@@ -329,8 +332,9 @@ pub fn every_path(totals: &Totals) -> Section {
     paths.sort_by_key(|(path, _)| *path);
     for (path, of_path) in paths {
         for ((operation, outcome, source), sum, nodes) in of_path.parts() {
-            let words = [&**path, operation.name(), outcome.name(), source.name()];
-            let mut row: Vec<Cell> = words.map(|word| Cell::Text(word.to_owned())).into();
+            let mut row = vec![Cell::Path(path.to_string())];
+            let words = [operation.name(), outcome.name(), source.name()];
+            row.extend(words.map(|word| Cell::Text(word.to_owned())));
             let Sum { calls, bytes, nanoseconds } = sum;
             row.extend([
                 Cell::Count(calls),
