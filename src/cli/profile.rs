@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::environment::recorded::Recorded;
-use crate::environment::{coverage, told};
+use crate::environment::{coverage, told, trim};
 use crate::profile::recording;
 use crate::profile::report::sections::Section;
 use crate::profile::tell::{Format, Told};
@@ -71,7 +71,7 @@ enum What {
         /// Directory of a report
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Where to write
+        /// Where to write; must not be there, or be empty
         #[arg(value_name = "OUT")]
         out: PathBuf,
     },
@@ -130,7 +130,8 @@ fn report(
 }
 
 fn classes(directories: &[PathBuf]) -> Vec<Section> {
-    by_kind(&Recorded::read(directories))
+    let recorded = Recorded::read(directories);
+    by_kind(&recorded).into_iter().chain([trim::section(&recorded)]).collect()
 }
 
 fn by_kind(recorded: &Recorded) -> Vec<Section> {
@@ -139,7 +140,8 @@ fn by_kind(recorded: &Recorded) -> Vec<Section> {
 
 fn classes_and_coverage(directories: &[PathBuf]) -> Vec<Section> {
     let recorded = Recorded::read(directories);
-    by_kind(&recorded).into_iter().chain(told::coverage(&recorded)).collect()
+    let more = told::coverage(&recorded).into_iter().chain([trim::section(&recorded)]);
+    by_kind(&recorded).into_iter().chain(more).collect()
 }
 
 /// Does it: 0, or 1 if a directory has no recording that can be used.

@@ -149,10 +149,13 @@ impl Asked {
         let settled = self.collecting.as_ref().map_or(Ok(()), |collecting| collecting.settle(tag));
         let error = begun.and(own.unwrap_or(Ok(()))).and(settled).err().map(|error| format!("{error:#}"));
         let directory = self.settings.recordings.as_ref().filter(|_| self.recordings.is_some());
+        let writer = self.collecting.as_ref().and_then(Collecting::writer);
+        let host = self.settings.cluster.as_ref().zip(writer);
         json!({
             "missed_nodes": missed,
             "n_nodes": self.n_nodes(),
             "directory": directory.map(|directory| report::text_of(directory)),
+            "host": host.map(|(cluster, writer)| &cluster.nodes[writer.get() as usize].host),
             "error": error,
         })
     }

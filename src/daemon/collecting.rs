@@ -169,6 +169,12 @@ impl Collecting {
         self.0.pass_on(Word::Settle(tag).line(), HANDED_WITHIN)
     }
 
+    /// The node that writes where the report goes, as far as this one knows; `None`: this one does.
+    pub(super) fn writer(&self) -> Option<NodeRank> {
+        let is_at_the_top = !self.0.lock().parts.is_empty();
+        (!is_at_the_top && self.0.root != self.0.own).then_some(self.0.root)
+    }
+
     /// The report is written: what has come of the recordings is put together, if this node is at the top. Returns when
     /// that is done, at the latest at `until`; then it goes on, and the service does not end before.
     ///
@@ -393,6 +399,19 @@ mod tests {
             way: OnceLock::new(),
             kept: Mutex::default(),
         }
+    }
+
+    #[test]
+    fn whoever_is_not_at_the_top_knows_who_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = |own: u32, has_kept_parts: bool| {
+            let inner = Inner { own: NodeRank::new(own), ..top(directory.path()) };
+            inner.lock().parts.extend(has_kept_parts.then_some((Tag::OnDemand, 2)));
+            Collecting(Arc::new(inner)).writer()
+        };
+        assert_eq!((writer(0, false), writer(0, true)), (None, None), "the root itself");
+        assert_eq!(writer(1, false), Some(NodeRank::new(0)));
+        assert_eq!(writer(1, true), None, "it stands in for the root");
     }
 
     /// A recording of so many paths that cannot be packed.

@@ -186,6 +186,10 @@ impl Inner {
                 operation: latencies.operation,
                 source: latencies.by,
                 buckets: buckets.collect(),
+                nanoseconds: latencies.nanoseconds,
+                bytes: latencies.bytes,
+                absences: latencies.absences,
+                errors: latencies.errors,
             }));
         }
         for moment in self.events.moments() {

@@ -18,6 +18,7 @@
 //! | [`installed`] | which packages are installed, and by which names they are imported |
 //! | [`slim`] | a copy that has what was used and what that cannot do without |
 //! | [`told`] | the same as sections of a report |
+//! | [`trim`] | which directories cost a start more than they bring, as a section too |
 //! | [`check`] | which search paths cost something and bring nothing |
 //!
 //! Not here: serving a view. This folder never names the data path.
@@ -43,6 +44,7 @@ mod shim;
 pub mod slim;
 pub mod surroundings;
 pub mod told;
+pub mod trim;
 
 pub use find::{ChosenView, Found, find};
 pub use program::program_in_path;

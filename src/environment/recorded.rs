@@ -175,7 +175,12 @@ impl Recorded {
             .filter(|header| !header.is_full())
             .map(|header| header.mode.as_str())
             .collect();
-        if !lesser.is_empty() {
+        if self.headers.iter().any(|header| !header.has_paths()) {
+            notes.push(
+                "lower bound: recorded with mode `aggregate`, which tells of no path; use mode `full` to see all"
+                    .to_owned(),
+            );
+        } else if !lesser.is_empty() {
             let modes = lesser.into_iter().collect::<Vec<_>>().join("`, `");
             notes.push(format!(
                 "lower bound: recorded with mode `{modes}`, so not every access was seen; use mode `full` to see all"

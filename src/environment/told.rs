@@ -1,6 +1,6 @@
 //! What recordings say of an environment, as sections of a profile's report: path classes, coverage.
 //!
-//! Not here: the numbers (`classes`, `coverage`), the other sections (`profile::report`).
+//! Not here: the numbers (`classes`, `coverage`), what to trim (`trim`), the other sections (`profile::report`).
 
 use std::path::PathBuf;
 
@@ -87,7 +87,7 @@ fn by_directory(coverage: &Coverage) -> Section {
             ("bytes", Cell::Bytes(used.bytes), Cell::Bytes(all.bytes)),
         ] {
             let share = share(&used, &all);
-            section.rows.push(vec![Cell::Text(plain(root)), Cell::Text(what.to_owned()), used, all, share]);
+            section.rows.push(vec![Cell::Path(plain(root)), Cell::Text(what.to_owned()), used, all, share]);
         }
     }
     section

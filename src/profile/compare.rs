@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::recorder::event::Operation;
+use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::UNFINISHED;
 use super::report::sections::{self, Section};
 use super::report::{Cell, Report};
@@ -21,12 +21,12 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
     for operation in Operation::ALL {
         let of = |totals: &Totals| totals.sum(|(of, ..)| of == *operation);
         let (one, other) = (of(before), of(after));
-        if one.calls + other.calls > 0 {
-            operations.rows.push(row(operation.name(), one, other));
+        if one.calls > 0 || other.calls > 0 {
+            operations.rows.push(row(text(operation.name()), one, other));
         }
     }
     let all = |totals: &Totals| totals.sum(|_| true);
-    operations.rows.push(row("all", all(before), all(after)));
+    operations.rows.push(row(text("all"), all(before), all(after)));
     let mut remarks = [("Before", before), ("After", after)].map(|(name, run)| whence(name, run)).to_vec();
     remarks.extend([before, after].into_iter().filter_map(sections::unread));
     if [before, after].iter().any(|run| run.headers.iter().any(|header| header.is_waiting)) {
@@ -40,8 +40,59 @@ pub fn report(before: &Totals, after: &Totals) -> Report {
     Report {
         title: "Two runs compared".to_owned(),
         remarks,
-        sections: vec![operations, paths(before, after)],
+        sections: vec![summary(before, after), operations, sources(before, after), paths(before, after)],
     }
+}
+
+/// What is different in short.
+fn summary(before: &Totals, after: &Totals) -> Section {
+    let about = "Runs on other numbers of nodes are best compared node by node: what is added up grows with the nodes.";
+    let mut section = Section::table("summary", "In short", about, &["what", "before", "after", "change"]);
+    let mut tell = |what: &str, of: &dyn Fn(&Totals) -> u64, cell: fn(u64) -> Cell| {
+        let (one, other) = (of(before), of(after));
+        let change = match cell(0) {
+            Cell::Time(_) => Cell::TimeChange(change(one, other)),
+            _ => Cell::Change(change(one, other)),
+        };
+        section.rows.push(vec![text(what), cell(one), cell(other), change]);
+    };
+    tell("nodes", &|run| run.nodes.len() as u64, Cell::Count);
+    tell("answers to tasks", &|run| run.sum(|_| true).calls, Cell::Count);
+    tell("time that tasks waited for them, added up", &|run| run.sum(|_| true).nanoseconds, Cell::Time);
+    tell(
+        "answers that there is no such name",
+        &|run| run.sum(|what| what.1 == Outcome::Absent).calls,
+        Cell::Count,
+    );
+    tell("bytes of content", &|run| run.sum(|_| true).bytes, Cell::Count);
+    tell("different paths", &|run| run.paths.len() as u64, Cell::Count);
+    let only = |run: &Totals, other: &Totals| {
+        run.paths.keys().filter(|path| !other.paths.contains_key(*path)).count() as u64
+    };
+    tell(
+        "paths that the other run did not ask for",
+        &|run| only(run, if std::ptr::eq(run, before) { after } else { before }),
+        Cell::Count,
+    );
+    section
+}
+
+/// Who answered.
+fn sources(before: &Totals, after: &Totals) -> Section {
+    let about = "Who knew: this node, the node above, the root of a tree, or storage.";
+    let mut section = table("sources", "Answers by source", about, "source");
+    for by in AnsweredBy::ALL {
+        let of = |totals: &Totals| totals.sum(|(.., of)| of == *by);
+        let (one, other) = (of(before), of(after));
+        if one.calls > 0 || other.calls > 0 {
+            section.rows.push(row(text(by.name()), one, other));
+        }
+    }
+    section
+}
+
+fn text(words: &str) -> Cell {
+    Cell::Text(words.to_owned())
 }
 
 /// Which run this is.
@@ -64,8 +115,11 @@ fn paths(before: &Totals, after: &Totals) -> Section {
         names.into_iter().map(|path| (path, of(before, path), of(after, path))).collect();
     all.retain(|(_, one, other)| one.calls != other.calls);
     all.sort_by_key(|(_, one, other)| std::cmp::Reverse(one.calls.abs_diff(other.calls)));
-    section.rows =
-        all.into_iter().take(PATHS_SHOWN).map(|(path, one, other)| row(path, one, other)).collect();
+    section.rows = all
+        .into_iter()
+        .take(PATHS_SHOWN)
+        .map(|(path, one, other)| row(Cell::Path(path.to_owned()), one, other))
+        .collect();
     section
 }
 
@@ -83,10 +137,15 @@ fn table(name: &'static str, title: &'static str, about: &str, first: &'static s
     Section::table(name, title, about, &columns)
 }
 
-fn row(name: &str, before: Sum, after: Sum) -> Vec<Cell> {
-    let change = |before: u64, after: u64| after.cast_signed().saturating_sub(before.cast_signed());
+/// How much more the second is, as far as that goes.
+fn change(before: u64, after: u64) -> i64 {
+    let more = i64::try_from(after.abs_diff(before)).unwrap_or(i64::MAX);
+    if after < before { -more } else { more }
+}
+
+fn row(name: Cell, before: Sum, after: Sum) -> Vec<Cell> {
     vec![
-        Cell::Text(name.to_owned()),
+        name,
         Cell::Count(before.calls),
         Cell::Count(after.calls),
         Cell::Change(change(before.calls, after.calls)),
@@ -99,8 +158,16 @@ fn row(name: &str, before: Sum, after: Sum) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::recorder::event::{AnsweredBy, Mode, Outcome};
+    use crate::profile::recorder::event::Mode;
     use crate::profile::recording::{Header, PathLine, Writing};
+
+    #[test]
+    fn a_change_stops_at_the_largest_number() {
+        let cases = [(3, 5, 2), (5, 3, -2), (0, u64::MAX, i64::MAX), (u64::MAX, 0, -i64::MAX)];
+        for (before, after, want) in cases {
+            assert_eq!(change(before, after), want);
+        }
+    }
 
     fn totals(calls: &[(&str, u64)]) -> Totals {
         let directory = tempfile::tempdir().unwrap();
@@ -127,9 +194,17 @@ mod tests {
     fn what_is_new_gone_or_equal_is_told_apart() {
         let report = report(&totals(&[("/same", 3), ("/gone", 5)]), &totals(&[("/same", 3), ("/new", 9)]));
         let rows: Vec<_> =
-            report.sections[1].rows.iter().map(|row| (row[0].plain(), row[3].clone())).collect();
+            report.sections[3].rows.iter().map(|row| (row[0].plain(), row[3].clone())).collect();
         assert_eq!(rows, [("/new".to_owned(), Cell::Change(9)), ("/gone".to_owned(), Cell::Change(-5))]);
-        assert_eq!(report.sections[0].rows[1][3], Cell::Change(4));
+        assert_eq!(report.sections[1].rows[1][3], Cell::Change(4));
+        assert_eq!(
+            report.sections[2].rows[0][..4],
+            [text("cache"), Cell::Count(8), Cell::Count(12), Cell::Change(4)]
+        );
+        let told = |at: usize| report.sections[0].rows[at][1..].to_vec();
+        assert_eq!(told(1), [Cell::Count(8), Cell::Count(12), Cell::Change(4)]);
+        assert_eq!(told(5), [Cell::Count(2), Cell::Count(2), Cell::Change(0)]);
+        assert_eq!(told(6), [Cell::Count(1), Cell::Count(1), Cell::Change(0)], "one has gone, one is new");
         assert_eq!(report.remarks[0], "Before: job , 1 node, recorded with `--profile top=1`");
         assert_eq!(report.remarks.len(), 3, "not every access was seen");
     }

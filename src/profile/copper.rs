@@ -14,12 +14,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use self::sections::class;
 use super::recorder::event::{AnsweredBy, Operation, Outcome};
 use super::recording::Trouble;
-use super::totals::{OfPath, Sum, Totals, What};
+use super::totals::{OfPath, Sum, Totals, What, add, added_up};
 use crate::text::csv::field;
 use crate::text::{plain, size};
 
@@ -109,9 +109,9 @@ impl Counts {
             Outcome::Found if Category::of(operation) == Category::Metadata || from_cache => &mut self.hits,
             Outcome::Found => &mut self.misses,
         };
-        *counter += sum.calls;
+        add(counter, sum.calls);
         if outcome == Outcome::Absent && from_cache {
-            self.serves += sum.calls;
+            add(&mut self.serves, sum.calls);
         }
     }
 
@@ -146,29 +146,37 @@ pub struct RootCoverage {
 /// read.
 ///
 /// # Errors
-/// None of `directory` can be used, a file cannot be written.
+/// None of `directory` can be used, something is at `out` already, a file cannot be written.
 pub fn export(directory: &Path, out: &Path, coverage: &[RootCoverage]) -> Result<Vec<Trouble>> {
     // First, so that nothing is written if it cannot be read.
-    let all = Totals::read(&[directory])?;
-    export_tag(directory, out, "final")?;
+    let (all, by_node) = Totals::read_by_node(directory)?;
+    // Whoever reads the files takes all that there are, those of another run too.
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("`{}` is there and not an empty directory", plain(out));
+    }
+    export_tag(&by_node, out, "final")?;
     write(&out.join("README.md"), README)?;
     fs::create_dir_all(out.join("logs"))?;
     let tag = all.headers.iter().max_by_key(|header| header.unix_us).map_or("", |header| header.tag.as_str());
     if tag == "pre-destroy" {
-        export_tag(directory, out, tag)?;
+        export_tag(&by_node, out, tag)?;
     }
+    drop(by_node);
     export_cluster(&all, directory, out, coverage)?;
     let mut unread = all.into_unread();
     for entry in fs::read_dir(directory.join("snapshots")).into_iter().flatten().flatten() {
-        match Totals::read(&[entry.path()]) {
-            Ok(snapshot) => unread.extend(snapshot.into_unread()),
+        let by_node = match Totals::read_by_node(&entry.path()) {
+            Ok((snapshot, by_node)) => {
+                unread.extend(snapshot.into_unread());
+                by_node
+            }
             Err(trouble) => {
                 unread.push(trouble);
                 continue;
             }
-        }
+        };
         let tag = of_tag(&entry.file_name().to_string_lossy());
-        export_tag(&entry.path(), out, if tag == "on-demand" { "ioctl-snapshot" } else { &tag })?;
+        export_tag(&by_node, out, if tag == "on-demand" { "ioctl-snapshot" } else { &tag })?;
     }
     Ok(unread)
 }
@@ -178,10 +186,8 @@ fn of_tag(tag: &str) -> String {
     tag.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-fn export_tag(directory: &Path, out: &Path, tag: &str) -> Result<()> {
-    Totals::read_by_node(directory)?
-        .iter()
-        .try_for_each(|(node, totals)| export_node(totals, out, tag, *node))
+fn export_tag(by_node: &BTreeMap<u32, Totals>, out: &Path, tag: &str) -> Result<()> {
+    by_node.iter().try_for_each(|(node, totals)| export_node(totals, out, tag, *node))
 }
 
 fn export_node(totals: &Totals, out: &Path, tag: &str, node: u32) -> Result<()> {
@@ -362,7 +368,7 @@ fn export_cluster(all: &Totals, directory: &Path, out: &Path, coverage: &[RootCo
     write(&cluster.join("cluster-profiling_operations.csv"), &(sorted.join("\n") + "\n"))?;
     let mut text = format!(
         "# Cluster Profiling Summary\n\n- Input directory: {}\n- Rank summaries aggregated: {}\n\n## Aggregate Metrics\n\n",
-        directory.display(),
+        plain(directory),
         all.nodes.len()
     );
     sums(all).iter().for_each(|(metric, value)| text += &format!("- {metric}: {value}\n"));
@@ -411,7 +417,7 @@ fn cache_usage(all: &Totals, rows: &Rows<'_>) -> String {
         let _ = writeln!(text, "{name},{nodes},,,{}", entries(category));
     }
     let held = all.nodes.values().filter_map(|node| node.counters.get("memory.cached_bytes"));
-    let held: u64 = held.sum();
+    let held = added_up(held.copied());
     let entries: usize = Category::ALL.into_iter().map(entries).sum();
     let _ = writeln!(text, "combined,{},{held},{},{entries}", 3 * nodes, size(held));
     text

@@ -34,6 +34,9 @@ pub const WHOLE: &str = "recording.jsonl";
 /// What the names of the files of single nodes begin with; the number follows.
 pub const PART: &str = "recording-node-";
 
+/// Latest end of a piece of time: 2^50 us, some 35 years, which is more than a job lasts and can be told in nanoseconds.
+const TIME_US_MAX: u64 = 1 << 50;
+
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
@@ -95,6 +98,11 @@ impl Header {
     /// Whether every access was seen, on the nodes that are here.
     pub fn is_full(&self) -> bool {
         self.mode == "full" && self.observed
+    }
+
+    /// Whether it tells paths.
+    pub fn has_paths(&self) -> bool {
+        self.mode != Mode::Aggregate.name()
     }
 
     /// The mode as `--profile` has it.
@@ -272,6 +280,18 @@ pub struct LatencyLine {
     pub source: AnsweredBy,
     /// The longest duration of a bucket in nanoseconds, and how many answers took up to that and longer than the one before.
     pub buckets: Vec<(u64, u64)>,
+    /// How long tasks waited for all of them, added up.
+    #[serde(default)]
+    pub nanoseconds: u64,
+    /// Bytes of content.
+    #[serde(default)]
+    pub bytes: u64,
+    /// How many of them said that there is no such name.
+    #[serde(default)]
+    pub absences: u64,
+    /// How many of them were another error.
+    #[serde(default)]
+    pub errors: u64,
 }
 
 /// What one process asked.
@@ -305,6 +325,20 @@ pub struct TimeLine {
     pub answers: [u64; 4],
     /// How long tasks waited for them, added up.
     pub nanoseconds: u64,
+}
+
+impl OtherLine {
+    /// An error if no clock can have told such a thing.
+    fn is_sound(&self) -> Result<(), String> {
+        match self {
+            OtherLine::Time(TimeLine { from_us, until_us, .. })
+                if from_us >= until_us || *until_us > TIME_US_MAX =>
+            {
+                Err("a piece of time that does not end, or begins after it".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One line after the header.

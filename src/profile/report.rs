@@ -2,7 +2,6 @@
 //!
 //! Not here: adding up (`totals`), the sections themselves (`sections`).
 
-mod advice;
 mod cell;
 mod charts;
 mod course;
@@ -83,10 +82,7 @@ fn markdown_table(text: &mut String, section: &Section) {
     let rule = |column| if numeric(column) { "---:" } else { "---" };
     text.push_str(&line((0..section.columns.len()).map(|column| rule(column).to_owned()).collect()));
     for row in section.shown_rows() {
-        // A vertical bar would end the cell.
-        text.push_str(&line(
-            row.iter().map(|cell| cell.shown().replace('|', "\\|").replace('\n', " ")).collect(),
-        ));
+        text.push_str(&line(row.iter().map(Cell::marked).collect()));
     }
 }
 

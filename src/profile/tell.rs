@@ -49,7 +49,7 @@ impl Told {
     }
 }
 
-/// What others have to say of runs whose paths are known: sections that come before the advice.
+/// What others have to say of runs whose paths are known: sections that come after our own.
 pub type More<'a> = &'a dyn Fn(&[PathBuf]) -> Vec<Section>;
 
 /// Tells what the runs in `directories` touched, in one of the formats that are one text.
@@ -119,9 +119,7 @@ pub fn diff(before: &Path, after: &Path) -> Result<Told> {
 fn whole(totals: &Totals, directories: &[PathBuf], more: More<'_>) -> Report {
     let mut report = sections::report(totals);
     if !totals.paths.is_empty() {
-        // The advice stays last.
-        let advice = report.sections.pop();
-        report.sections.extend(more(directories).into_iter().chain(advice));
+        report.sections.extend(more(directories));
     }
     report
 }

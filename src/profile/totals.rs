@@ -2,6 +2,8 @@
 //!
 //! Invariant: memory grows with the number of different paths and of nodes, not with the number of lines.
 //!
+//! Invariant: no count is too large: sums stop at the largest number there is.
+//!
 //! Invariant: a recording that cannot be read in full is told ([`Totals::unread`]) and costs nothing but what is missing of it.
 //!
 //! Not here: the lines (`recording`), what is said about the sums (`report`).
@@ -38,10 +40,20 @@ pub struct Sum {
 
 impl AddAssign for Sum {
     fn add_assign(&mut self, other: Sum) {
-        self.calls += other.calls;
-        self.bytes += other.bytes;
-        self.nanoseconds += other.nanoseconds;
+        add(&mut self.calls, other.calls);
+        add(&mut self.bytes, other.bytes);
+        add(&mut self.nanoseconds, other.nanoseconds);
     }
+}
+
+/// Adds `more`, as far as that goes.
+pub(super) fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
+}
+
+/// All of `counts` together, as far as that goes.
+pub(super) fn added_up(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// What was asked, answered, and by whom.
@@ -68,7 +80,7 @@ impl OfPath {
         match self.0.iter_mut().find(|(known, ..)| *known == what) {
             Some((_, known, had)) => {
                 *known += sum;
-                *had += nodes;
+                *had = had.saturating_add(nodes);
             }
             None => self.0.push((what, sum, nodes)),
         }
@@ -91,6 +103,13 @@ pub struct OfNode {
 }
 
 impl OfNode {
+    /// All answers together.
+    pub fn sum(&self) -> Sum {
+        let mut sum = Sum::default();
+        self.by.values().for_each(|part| sum += *part);
+        sum
+    }
+
     /// Adds what other files say of the node.
     fn absorb(&mut self, other: OfNode) {
         if !other.host.is_empty() {
@@ -118,6 +137,8 @@ pub struct Totals {
     pub paths: Paths,
     /// Answers by the longest duration of their bucket, in nanoseconds.
     pub latencies: BTreeMap<(Operation, AnsweredBy), BTreeMap<u64, u64>>,
+    /// How long these took, added up.
+    pub waited: BTreeMap<(Operation, AnsweredBy), u64>,
     /// By the name of the program: processes, calls, nanoseconds.
     pub commands: BTreeMap<String, (u64, Sum)>,
     /// By the number that a launcher gave.
@@ -132,8 +153,8 @@ pub struct Totals {
     tally: Tally,
 }
 
-/// Sums of paths of one node, by [`What`], that are yet to be added to those of the node and of all: lines of one node follow
-/// each other.
+/// Sums of one node, by [`What`], that are yet to be added to those of the node and of all: lines of one node follow each
+/// other. They are those of its paths, or of its latencies where paths were not recorded.
 #[derive(Debug, Default)]
 struct Tally {
     of: Option<(u32, u32)>,
@@ -161,32 +182,27 @@ impl Totals {
         let mut parts = parts.into_iter();
         let mut totals = parts.next().unwrap_or_default();
         parts.for_each(|part| totals.absorb(part));
-        let with_whole = &totals.with_whole;
-        match totals.unread.iter().position(|(run, _)| !with_whole.contains(run)) {
-            Some(worst) => Err(totals.unread.swap_remove(worst).1),
-            None => Ok(totals),
-        }
+        totals.with_one_whole()
     }
 
     fn of(files: &[(u32, PathBuf)]) -> Self {
         let mut totals = Totals::default();
-        files.iter().for_each(|(run, file)| totals.add(*run, file));
+        files.iter().for_each(|(run, file)| _ = totals.add(*run, file, |_, _| {}));
         totals
     }
 
-    /// Of each node in the recordings of `directory`, by itself. Takes as much memory as they have lines. What cannot be read
-    /// is left out; [`Self::read`] tells of it.
+    /// Of all recordings of `directory`, and of each node in them by itself. Takes as much memory as they have lines.
     ///
     /// # Errors
-    /// There are none.
-    pub fn read_by_node(directory: &Path) -> Result<BTreeMap<u32, Totals>, Trouble> {
-        let mut all: BTreeMap<u32, Totals> = BTreeMap::new();
+    /// As [`Self::read`].
+    pub fn read_by_node(directory: &Path) -> Result<(Totals, BTreeMap<u32, Totals>), Trouble> {
+        let (mut whole, mut all) = (Totals::default(), BTreeMap::<u32, Totals>::new());
         for file in recording::files(directory)? {
             let mut here = BTreeSet::new();
-            let (header, _) = recording::salvage(&file, |_, line| {
+            let header = whole.add(0, &file, |header, line| {
                 if let Some(node) = line.node() {
                     here.insert(node);
-                    all.entry(node).or_default().add_line(0, line);
+                    all.entry(node).or_default().add_line(0, header, line);
                 }
             });
             for (_, totals) in all.iter_mut().filter(|(node, _)| here.contains(node)) {
@@ -194,12 +210,23 @@ impl Totals {
                 totals.headers.extend(header.clone());
             }
         }
-        Ok(all)
+        Ok((whole.with_one_whole()?, all))
     }
 
-    /// Adds one file.
-    fn add(&mut self, run: u32, file: &Path) {
-        let (header, troubles) = recording::salvage(file, |_, line| self.add_line(run, line));
+    /// An error if there is a run of which nothing could be read in full.
+    fn with_one_whole(mut self) -> Result<Self, Trouble> {
+        match self.unread.iter().position(|(run, _)| !self.with_whole.contains(run)) {
+            Some(worst) => Err(self.unread.swap_remove(worst).1),
+            None => Ok(self),
+        }
+    }
+
+    /// Adds one file, whose lines `also` gets too, and returns its header.
+    fn add(&mut self, run: u32, file: &Path, mut also: impl FnMut(&Header, &Line<'_>)) -> Option<Header> {
+        let (header, troubles) = recording::salvage(file, |header, line| {
+            also(header, &line);
+            self.add_line(run, header, &line);
+        });
         self.settle();
         if troubles.is_empty() {
             self.with_whole.insert(run);
@@ -208,10 +235,16 @@ impl Totals {
             self.missing.extend(recording::node_of(file).map(|node| (run, node)));
         }
         self.unread.extend(troubles.into_iter().map(|trouble| (run, trouble)));
-        if let Some(header) = header {
+        if let Some(header) = &header {
             self.missing.extend(header.missing_nodes.iter().map(|node| (run, *node)));
-            self.headers.push(header);
+            self.headers.push(header.clone());
         }
+        header
+    }
+
+    /// How many runs these are.
+    pub fn runs(&self) -> usize {
+        self.with_whole.len()
     }
 
     /// What could not be read.
@@ -249,10 +282,15 @@ impl Totals {
         let mut all: BTreeMap<u64, u64> = BTreeMap::new();
         for ((operation, by), buckets) in &self.latencies {
             if wanted(*operation, *by) {
-                buckets.iter().for_each(|(longest, count)| *all.entry(*longest).or_default() += count);
+                buckets.iter().for_each(|(longest, count)| add(all.entry(*longest).or_default(), *count));
             }
         }
         all
+    }
+
+    /// How long tasks waited for the answers that `wanted` picks, added up.
+    pub fn waited(&self, wanted: impl Fn(Operation, AnsweredBy) -> bool) -> u64 {
+        added_up(self.waited.iter().filter(|((of, by), _)| wanted(*of, *by)).map(|(_, waited)| *waited))
     }
 
     /// Adds the sums of the last node to the others.
@@ -290,11 +328,14 @@ impl Totals {
         }
         for (kind, buckets) in other.latencies {
             let known = self.latencies.entry(kind).or_default();
-            buckets.into_iter().for_each(|(longest, count)| *known.entry(longest).or_default() += count);
+            buckets.into_iter().for_each(|(longest, count)| add(known.entry(longest).or_default(), count));
+        }
+        for (kind, waited) in other.waited {
+            add(self.waited.entry(kind).or_default(), waited);
         }
         for (command, (processes, sum)) in other.commands {
             let known = self.commands.entry(command).or_default();
-            known.0 += processes;
+            add(&mut known.0, processes);
             known.1 += sum;
         }
         for (task, sum) in other.tasks {
@@ -302,26 +343,53 @@ impl Totals {
         }
         for (piece, (answers, waited)) in other.times {
             let known = self.times.entry(piece).or_default();
-            known.0.iter_mut().zip(answers).for_each(|(known, more)| *known += more);
-            known.1 += waited;
+            known.0.iter_mut().zip(answers).for_each(|(known, more)| add(known, more));
+            add(&mut known.1, waited);
         }
     }
 
-    fn add_line(&mut self, run: u32, line: Line<'_>) {
+    fn add_line(&mut self, run: u32, header: &Header, line: &Line<'_>) {
         match line {
-            Line::Path(line) => self.add_path(run, &line),
-            Line::Other(line) => self.add_other(run, line),
+            Line::Path(line) => self.add_path(run, line),
+            Line::Other(line) => {
+                if let OtherLine::Latency(line) = line
+                    && !header.has_paths()
+                {
+                    self.add_without_paths(run, line);
+                }
+                self.add_other(run, line);
+            }
         }
+    }
+
+    /// The sums of a node whose `run` was recorded without paths.
+    fn add_without_paths(&mut self, run: u32, line: &LatencyLine) {
+        let LatencyLine { node, operation, source, bytes, nanoseconds, absences, errors, .. } = *line;
+        let calls = added_up(line.buckets.iter().map(|(_, count)| *count));
+        let found = calls.saturating_sub(absences).saturating_sub(errors);
+        // How long each outcome took is not known; together it is right.
+        self.add_to_tally(
+            (run, node),
+            (operation, Outcome::Found, source),
+            Sum { calls: found, bytes, nanoseconds },
+        );
+        for (outcome, calls) in [(Outcome::Absent, absences), (Outcome::Error, errors)] {
+            self.add_to_tally((run, node), (operation, outcome, source), Sum { calls, ..Sum::default() });
+        }
+    }
+
+    fn add_to_tally(&mut self, node: (u32, u32), (operation, outcome, by): What, sum: Sum) {
+        if self.tally.of != Some(node) {
+            self.settle();
+            self.tally.of = Some(node);
+        }
+        self.tally.sums[operation as usize][outcome as usize][by as usize] += sum;
     }
 
     fn add_path(&mut self, run: u32, line: &PathLine<'_>) {
         let what = (line.operation, line.outcome, line.source);
         let sum = Sum { calls: line.calls, bytes: line.bytes, nanoseconds: line.nanoseconds };
-        if self.tally.of != Some((run, line.node)) {
-            self.settle();
-            self.tally.of = Some((run, line.node));
-        }
-        self.tally.sums[what.0 as usize][what.1 as usize][what.2 as usize] += sum;
+        self.add_to_tally((run, line.node), what, sum);
         let path: Cow<'_, str> = line.shown();
         match self.paths.get_mut(&*path) {
             Some(of_path) => of_path.add(what, sum, 1),
@@ -329,29 +397,33 @@ impl Totals {
         }
     }
 
-    fn add_other(&mut self, run: u32, line: OtherLine) {
+    fn add_other(&mut self, run: u32, line: &OtherLine) {
         match line {
             OtherLine::Node(NodeLine { node, host, process, lost, counters, .. }) => {
-                let of_node = self.nodes.entry((run, node)).or_default();
-                *of_node = OfNode { host, process, lost, counters, ..std::mem::take(of_node) };
+                let of_node = self.nodes.entry((run, *node)).or_default();
+                let (host, counters) = (host.clone(), counters.clone());
+                *of_node =
+                    OfNode { host, process: *process, lost: *lost, counters, ..std::mem::take(of_node) };
             }
-            OtherLine::Latency(LatencyLine { operation, source, buckets, .. }) => {
-                let known = self.latencies.entry((operation, source)).or_default();
-                buckets.into_iter().for_each(|(longest, count)| *known.entry(longest).or_default() += count);
+            OtherLine::Latency(LatencyLine { operation, source, buckets, nanoseconds, .. }) => {
+                let kind = (*operation, *source);
+                let known = self.latencies.entry(kind).or_default();
+                buckets.iter().for_each(|(longest, count)| add(known.entry(*longest).or_default(), *count));
+                add(self.waited.entry(kind).or_default(), *nanoseconds);
             }
             OtherLine::Task(TaskLine { task, command, calls, nanoseconds, .. }) => {
-                let sum = Sum { calls, bytes: 0, nanoseconds };
-                let (processes, known) = self.commands.entry(command).or_default();
-                *processes += 1;
+                let sum = Sum { calls: *calls, bytes: 0, nanoseconds: *nanoseconds };
+                let (processes, known) = self.commands.entry(command.clone()).or_default();
+                add(processes, 1);
                 *known += sum;
                 if let Some(task) = task {
-                    *self.tasks.entry(task).or_default() += sum;
+                    *self.tasks.entry(*task).or_default() += sum;
                 }
             }
             OtherLine::Time(TimeLine { from_us, until_us, answers, nanoseconds, .. }) => {
-                let (known, waited) = self.times.entry((from_us, until_us)).or_default();
-                known.iter_mut().zip(answers).for_each(|(known, more)| *known += more);
-                *waited += nanoseconds;
+                let (known, waited) = self.times.entry((*from_us, *until_us)).or_default();
+                known.iter_mut().zip(answers).for_each(|(known, more)| add(known, *more));
+                add(waited, *nanoseconds);
             }
             OtherLine::End { .. } | OtherLine::Unknown => {}
         }
@@ -360,11 +432,11 @@ impl Totals {
 
 /// The duration that `share` of the answers did not exceed, at most one bucket too high; `None` if there are none.
 pub fn quantile(durations: &BTreeMap<u64, u64>, share: f64) -> Option<u64> {
-    let all: u64 = durations.values().sum();
+    let all = added_up(durations.values().copied());
     let wanted = ((all as f64 * share).ceil() as u64).max(1);
-    let mut seen = 0;
+    let mut seen: u64 = 0;
     for (longest, count) in durations {
-        seen += count;
+        add(&mut seen, *count);
         if seen >= wanted {
             return Some(*longest);
         }
@@ -503,9 +575,95 @@ mod tests {
             let not_here: Vec<u32> = totals.missing_nodes().into_iter().map(|(_, node)| node).collect();
             assert_eq!(not_here, missing, "{said}");
             assert!(!totals.is_complete());
-            let by_node = Totals::read_by_node(directory.path()).unwrap();
+            let (_, by_node) = Totals::read_by_node(directory.path()).unwrap();
             assert!([0, 1].iter().all(|node| by_node[node].sum(|_| true).calls == 3), "{said}");
         }
+    }
+
+    /// A recording of these lines.
+    fn of_lines(mode: Mode, lines: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writing = Writing::begin(&Header::now(mode, "pre-destroy", 1));
+        lines.iter().for_each(|line| writing.add_raw(line.as_bytes()));
+        fs::write(directory.path().join("recording.jsonl"), writing.end()).unwrap();
+        directory
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        const PATH: &str = r#"{"node":0,"path":"/e","operation":"read","outcome":"found","source":"cache","calls":18446744073709551615,"bytes":18446744073709551615,"nanoseconds":18446744073709551615}"#;
+        const LATENCY: &str = r#"{"kind":"latency","node":0,"operation":"read","source":"cache","buckets":[[18446744073709551615,18446744073709551615],[5,18446744073709551615]],"nanoseconds":18446744073709551615,"absences":18446744073709551615,"errors":9}"#;
+        const TIME: &str = r#"{"kind":"time","node":0,"from_us":0,"until_us":1125899906842624,"answers":[18446744073709551615,1,1,1],"nanoseconds":18446744073709551615}"#;
+        const TASK: &str = r#"{"kind":"task","node":0,"process":1,"task":3,"command":"c","calls":18446744073709551615,"nanoseconds":18446744073709551615}"#;
+        const NODES: [&str; 2] = [
+            r#"{"kind":"node","node":0,"host":"h","began_unix_us":1,"lost":18446744073709551615,"counters":{"memory.cached_bytes":18446744073709551615}}"#,
+            r#"{"kind":"node","node":1,"host":"h","began_unix_us":1,"lost":18446744073709551615,"counters":{"memory.cached_bytes":18446744073709551615}}"#,
+        ];
+        for mode in [Mode::Full, Mode::Aggregate] {
+            let lines = [PATH, PATH, LATENCY, LATENCY, TIME, TIME, TASK, TASK, NODES[0], NODES[1]];
+            let lines = if mode == Mode::Full { &lines[..] } else { &lines[2..] };
+            let (one, other) = (of_lines(mode, lines), of_lines(mode, lines));
+            let places = [one.path(), other.path()];
+            let totals = Totals::read(&places).unwrap();
+            assert_eq!(totals.sum(|_| true).calls, u64::MAX, "{mode:?}");
+            assert_eq!(totals.tasks[&3].calls, u64::MAX);
+            let mut absorbed = Totals::read(&places[..1]).unwrap();
+            absorbed.absorb(totals);
+            let report = crate::profile::report::sections::report(&absorbed);
+            assert!(report.markdown().contains("18,446,744,073,709,551,615") && !report.html().is_empty());
+            let none = Totals::default();
+            let gone = crate::profile::compare::report(&absorbed, &none).markdown();
+            assert!(gone.contains(&format!("−{}", crate::text::grouped(i64::MAX as u64))), "{gone}");
+            let out = tempfile::tempdir().unwrap();
+            crate::profile::copper::export(one.path(), out.path(), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn times_that_no_clock_tells_are_no_lines_of_a_recording() {
+        let time = |from: u64, until: u64| {
+            format!(
+                r#"{{"kind":"time","node":0,"from_us":{from},"until_us":{until},"answers":[1,1,1,1],"nanoseconds":5}}"#
+            )
+        };
+        for (from, until, is_sound) in [
+            (0, 10_000, true),
+            (5, 5, false),        // takes no time
+            (10_000, 0, false),   // ends before it begins
+            (0, u64::MAX, false), // cannot be told in nanoseconds
+        ] {
+            let directory = of_lines(Mode::Full, &[&time(0, 10_000), &time(from, until)]);
+            match Totals::read(&[directory.path()]) {
+                Ok(totals) => assert!(is_sound && totals.times[&(0, 10_000)].1 == 10, "{from} {until}"),
+                Err(trouble) => assert!(
+                    !is_sound
+                        && trouble.to_string().contains(":3: is no line of a recording: a piece of time"),
+                    "{trouble}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn without_paths_a_node_has_the_sums_of_its_latencies() {
+        const LATENCY: &str = r#"{"kind":"latency","node":0,"operation":"lookup","source":"storage","buckets":[[7,2],[9,8]],"nanoseconds":70,"bytes":5,"absences":3,"errors":1}"#;
+        let directory = of_lines(Mode::Aggregate, &[LATENCY]);
+        let totals = Totals::read(&[directory.path()]).unwrap();
+        let by = |outcome| totals.sum(|what| what == (Operation::Lookup, outcome, AnsweredBy::Storage)).calls;
+        assert_eq!([by(Outcome::Found), by(Outcome::Absent), by(Outcome::Error)], [6, 3, 1]);
+        let sum = Sum { calls: 10, bytes: 5, nanoseconds: 70 };
+        assert_eq!((totals.sum(|_| true), totals.nodes[&(0, 0)].sum()), (sum, sum));
+        assert_eq!(totals.waited(|_, _| true), 70);
+        let (whole, by_node) = Totals::read_by_node(directory.path()).unwrap();
+        assert_eq!(whole.sum(|_| true), sum);
+        assert_eq!(by_node[&0].sum(|_| true), sum);
+        // Paths tell the same once more.
+        let lines = [
+            LATENCY,
+            r#"{"node":0,"path":"/e","operation":"read","outcome":"found","source":"cache","calls":4}"#,
+        ];
+        let totals = Totals::read(&[of_lines(Mode::Full, &lines).path()]).unwrap();
+        assert_eq!(totals.sum(|_| true).calls, 4);
     }
 
     #[test]

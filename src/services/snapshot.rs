@@ -19,7 +19,7 @@ pub fn snapshot(job: Option<&str>) -> (Vec<String>, Vec<String>) {
     for services in by_cluster(job) {
         match services.iter().find_map(|name| ask(name, &Wish::Snapshot, SNAPSHOT_MAX).ok()) {
             Some(answer) => {
-                written.extend(answer["directory"].as_str().map(str::to_owned));
+                written.extend(place(&answer));
                 troubles.extend(troubles_of(&answer));
             }
             None => troubles.push("a service did not answer".to_owned()),
@@ -31,6 +31,34 @@ pub fn snapshot(job: Option<&str>) -> (Vec<String>, Vec<String>) {
     (written, troubles)
 }
 
+/// Where it was written: another node may have done that, on a disk that this one does not see.
+fn place(answer: &Value) -> Option<String> {
+    let directory = answer["directory"].as_str()?;
+    Some(match answer["host"].as_str() {
+        Some(host) => format!("{directory} on {host}"),
+        None => directory.to_owned(),
+    })
+}
+
 fn troubles_of(answer: &Value) -> Vec<String> {
     answer["error"].as_str().map(str::to_owned).into_iter().chain(missed(answer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_place_has_the_host_if_another_one_writes() {
+        let cases = [
+            (json!({ "directory": "/r", "host": null }), Some("/r")),
+            (json!({ "directory": "/r", "host": "n1" }), Some("/r on n1")),
+            (json!({ "directory": null, "host": "n1" }), None), // nothing is recorded
+        ];
+        for (answer, want) in cases {
+            assert_eq!(place(&answer).as_deref(), want);
+        }
+    }
 }

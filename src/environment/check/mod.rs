@@ -168,7 +168,7 @@ impl Check {
                 "entry": plain(&finding.entry),
                 "says": plain(&finding.says),
                 "probes": finding.probes.map(|probes| json!({
-                    "absent": probes.absent, "found": probes.found, "nanoseconds": probes.nanoseconds
+                    "absent": probes.absent, "found": probes.found, "itself": probes.itself, "nanoseconds": probes.nanoseconds
                 })),
             })
         };
@@ -195,7 +195,7 @@ fn never_hit(list: &List, recorded: &Recorded) -> Vec<Finding> {
     let sound = list.entries.iter().filter(|entry| entry.fault.is_none() && entry.real.is_some());
     let in_vain = sound.filter_map(|entry| {
         let probes = probes::in_directory(recorded, &entry.path, true)?;
-        (probes.absent > 0 && probes.found == 0).then_some((entry, probes))
+        (probes.found == 0 && probes.in_vain() > 0).then_some((entry, probes))
     });
     let finding = |(entry, probes): (&variables::Entry, Probes)| {
         let says = "asked by the recorded job, always in vain".to_owned();

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::environment::recorded::{Recorded, Usage};
 
 /// Directories the loader tries inside each search directory; what it asks there is asked because of that one.
-const LOADER_DIRECTORIES: [&str; 4] = ["glibc-hwcaps", "tls", "haswell", "x86_64"];
+const LOADER_DIRECTORIES: [&str; 5] = ["glibc-hwcaps", "tls", "haswell", "avx512_1", "x86_64"];
 
 /// What was asked for in one directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,11 +14,13 @@ pub struct Probes {
     pub absent: u64,
     /// Calls that found something.
     pub found: u64,
+    /// Calls about the directory itself: Python lists a directory and then asks for no name that is not there.
+    pub itself: u64,
     /// Time of all calls.
     pub nanoseconds: u64,
 }
 
-/// What was asked for directly in `directory`; all beneath it if it does not exist.
+/// What was asked for directly in `directory`, and of itself; all beneath it if it does not exist.
 ///
 /// `None` if the recording could not see it: it lies in no view.
 pub fn in_directory(recorded: &Recorded, directory: &Path, exists: bool) -> Option<Probes> {
@@ -29,6 +31,10 @@ pub fn in_directory(recorded: &Recorded, directory: &Path, exists: bool) -> Opti
     let beneath = recorded.paths.range(directory.to_owned()..);
     for (path, usage) in beneath.take_while(|(path, _)| path.starts_with(directory)) {
         let Ok(rest) = path.strip_prefix(directory) else { continue };
+        if exists && rest.as_os_str().is_empty() {
+            probes.itself = probes.itself.saturating_add(usage.calls);
+            probes.nanoseconds = probes.nanoseconds.saturating_add(usage.nanoseconds);
+        }
         let is_own = rest.components().count() == 1
             || rest.iter().next().is_some_and(|name| LOADER_DIRECTORIES.iter().any(|loader| name == *loader));
         if !exists || is_own {
@@ -39,6 +45,17 @@ pub fn in_directory(recorded: &Recorded, directory: &Path, exists: bool) -> Opti
 }
 
 impl Probes {
+    /// How often it was asked in vain.
+    ///
+    /// A question about a name in it comes with one about itself, so those about itself count only where nobody asked for a
+    /// name: then it was listed, and had nothing that was wanted.
+    pub fn in_vain(&self) -> u64 {
+        match self.found {
+            0 if self.absent == 0 => self.itself,
+            _ => self.absent,
+        }
+    }
+
     fn add(&mut self, usage: &Usage) {
         self.absent = self.absent.saturating_add(usage.absent);
         self.found = self.found.saturating_add(usage.found);
@@ -64,7 +81,7 @@ pub fn normal(recorded: &Recorded) -> Vec<(&'static str, u64, &'static str)> {
         } else {
             continue;
         };
-        normal[which].1 += usage.absent;
+        normal[which].1 = usage.absent.saturating_add(normal[which].1);
     }
     normal.into_iter().filter(|(_, calls, _)| *calls > 0).collect()
 }

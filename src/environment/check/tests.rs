@@ -165,20 +165,29 @@ fn a_recording_tells_what_each_entry_cost_and_what_is_never_hit() {
         ("lib2/libb.so", Usage { calls: 1, found: 1, ..Usage::default() }),
         ("lib/python311.zip", absent(3)),
         ("env/pyvenv.cfg", Usage { calls: 1, found: 1, ..Usage::default() }),
+        // Python has listed both, and asks for what it has seen there alone.
+        ("listed", Usage { calls: 6, found: 6, nanoseconds: 60, ..Usage::default() }),
+        ("wanted", Usage { calls: 8, found: 8, ..Usage::default() }),
+        ("wanted/six.py", Usage { calls: 1, found: 1, ..Usage::default() }),
     ];
     let paths = paths.iter().map(|(path, usage)| (place.at(path), *usage)).collect();
     let recorded = Recorded { paths, views: [place.root.clone()].into(), ..Recorded::default() };
-    let check = place.check(&[("LD_LIBRARY_PATH", "@/none:@/lib1:@/lib2:/nowhere")], Some(&recorded));
+    place.file("listed/seven.py", "");
+    place.file("wanted/six.py", "");
+    let libraries = ("LD_LIBRARY_PATH", "@/none:@/lib1:@/lib2:/nowhere");
+    let check = place.check(&[libraries, ("PYTHONPATH", "@/listed:@/wanted")], Some(&recorded));
     assert_eq!(
         told(&place, &check),
         [
+            "PYTHONPATH never-hit @/listed",
             "LD_LIBRARY_PATH absent @/none",
             "LD_LIBRARY_PATH absent /nowhere",
             "LD_LIBRARY_PATH never-hit @/lib1"
         ]
     );
-    let absent = |at: usize| check.findings[at].probes.map(|probes| probes.absent);
-    assert_eq!([absent(0), absent(1), absent(2)], [Some(7), None, Some(9)], "/nowhere lies in no view");
+    let in_vain = |at: usize| check.findings[at].probes.map(|probes| probes.in_vain());
+    let probes = [0, 1, 2, 3].map(in_vain);
+    assert_eq!(probes, [Some(6), Some(7), None, Some(9)], "/nowhere lies in no view");
     assert!(check.remarks[0].starts_with("normal: 3 probes for `python*.zip`"), "{:?}", check.remarks);
     assert!(check.remarks[1].contains("4 probes for `glibc-hwcaps`"), "{:?}", check.remarks);
 }

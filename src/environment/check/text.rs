@@ -43,10 +43,10 @@ fn head(check: &Check) -> String {
 fn finding_lines(finding: &Finding) -> Vec<String> {
     let entry = if finding.entry.is_empty() { "(empty)".to_owned() } else { plain(&finding.entry) };
     let cost = match &finding.probes {
-        Some(probes) if probes.absent > 0 => {
+        Some(probes) if probes.in_vain() > 0 => {
             // A number stays with its unit.
             let time = time(probes.nanoseconds).replace(' ', "\u{a0}");
-            format!("; {} in vain, {time}", counted(probes.absent, "probe"))
+            format!("; {} in vain, {time}", counted(probes.in_vain(), "probe"))
         }
         _ => String::new(),
     };

@@ -59,16 +59,35 @@ fn assignment(name: &str, entries: &[&OsStr], shell: Shell) -> String {
 
 /// A word that the shell takes as it is.
 fn quoted(value: &OsStr, shell: Shell) -> String {
-    // Bytes that are not UTF-8 cannot be printed as text; the shell's own way to write them is kept for them alone.
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/:._-+,@%".contains(byte);
-    if value.as_bytes().iter().all(is_plain) {
-        return value.to_string_lossy().into_owned();
+    let Some(text) = value.to_str().filter(|text| !text.contains(|letter: char| letter.is_control())) else {
+        return escaped(value, shell);
+    };
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
     }
-    let text = value.to_string_lossy();
     match shell {
         Shell::Bash => format!("'{}'", text.replace('\'', r"'\''")),
         Shell::Fish => format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")),
-        Shell::Csh => format!("'{}'", text.replace('\'', r"'\''").replace('!', r"\!").replace('\n', "\\\n")),
+        Shell::Csh => format!("'{}'", text.replace('\'', r"'\''").replace('!', r"\!")),
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/:._-+,@%".contains(&byte)
+}
+
+/// The same for bytes that cannot be printed: those that are no text, and control characters, which would break the line.
+fn escaped(value: &OsStr, shell: Shell) -> String {
+    let bytes = |one: fn(u8) -> String| -> String {
+        let word =
+            |byte: &u8| if is_plain(*byte) && *byte != b'%' { char::from(*byte).into() } else { one(*byte) };
+        value.as_bytes().iter().map(word).collect()
+    };
+    match shell {
+        Shell::Bash => format!("$'{}'", bytes(|byte| format!(r"\{byte:03o}"))),
+        Shell::Fish => bytes(|byte| format!(r"\X{byte:02x}")),
+        // It has no way of its own.
+        Shell::Csh => format!(r#""`printf '{}'`""#, bytes(|byte| format!(r"\{byte:03o}"))),
     }
 }
 
@@ -91,16 +110,25 @@ mod tests {
         let two = [OsStr::new("/a"), OsStr::new("/b c")];
         assert_eq!(assignment("PATH", &two, Shell::Fish), "set -gx PATH /a '/b c'");
         assert_eq!(assignment("PATH", &[], Shell::Csh), "unsetenv PATH");
+        let working_directory = [OsStr::new("/a"), OsStr::new("")];
+        assert_eq!(assignment("PATH", &working_directory, Shell::Fish), "set -gx PATH /a ''");
+        assert_eq!(assignment("PATH", &working_directory, Shell::Bash), "export PATH=/a:");
+        let bytes = [OsStr::from_bytes(b"/a\xff b\n")];
+        assert_eq!(assignment("PATH", &bytes, Shell::Fish), r"set -gx PATH /a\Xff\X20b\X0a");
+        assert_eq!(assignment("PATH", &bytes, Shell::Csh), r#"setenv PATH "`printf '/a\377\040b\012'`""#);
     }
 
     #[test]
     fn bash_itself_agrees() {
-        for value in ["/a b", "it's", "$X`y`\"\\", "a\nb", "!x*?[]{}~#"] {
-            let line = assignment("X", &[OsStr::new(value)], Shell::Bash);
+        let values: [&[u8]; 7] =
+            [b"/a b", b"it's", b"$X`y`\"\\", b"a\nb", b"!x*?[]{}~#", b"", b"/\xff\xfe7%s '\x1b"];
+        for value in values {
+            let line = assignment("X", &[OsStr::from_bytes(value)], Shell::Bash);
+            assert!(!line.contains('\n'), "{line}");
             let output = std::process::Command::new("bash")
                 .args(["-c", &format!("{line}; printf %s \"$X\"")])
                 .output();
-            assert_eq!(String::from_utf8(output.unwrap().stdout).unwrap(), value, "{line}");
+            assert_eq!(output.unwrap().stdout, value, "{line}");
         }
     }
 }

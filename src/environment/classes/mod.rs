@@ -54,13 +54,33 @@ pub struct Classes {
     notes: Vec<String>,
 }
 
+/// Every path of `recorded`, what was asked of it, and its class.
+pub fn each<'a>(
+    recorded: &'a Recorded,
+    rules: &'a Rules,
+) -> impl Iterator<Item = (&'a Path, &'a Usage, String)> {
+    let places = places(recorded);
+    recorded.paths.iter().map(move |(path, usage)| (path.as_path(), usage, rules.class(path, usage, &places)))
+}
+
+/// The classes of `paths` beside those of `recorded`, as if they had been found.
+pub fn if_found<'a>(
+    recorded: &Recorded,
+    paths: impl Iterator<Item = &'a Path>,
+) -> BTreeMap<&'a Path, String> {
+    let (rules, places) = (Rules::built_in(), places(recorded));
+    paths.map(|path| (path, rules.class(path, &FOUND, &places))).collect()
+}
+
+/// What was found, and no more is known of it.
+const FOUND: Usage = Usage { calls: 0, found: 1, absent: 0, errors: 0, reads: 0, bytes: 0, nanoseconds: 0 };
+
 /// What the paths belong to, packages and classes without a package, by the time that was waited for them.
 ///
 /// A path that was never there belongs to what it would belong to if it were.
 pub fn owners(recorded: &Recorded) -> Vec<Class> {
     let (rules, places) = (Rules::built_in(), places(recorded));
-    let found = Usage { found: 1, ..Usage::default() };
-    let mut owners = totals(recorded, |path, _| owner(&rules.class(path, &found, &places)));
+    let mut owners = totals(recorded, |path, _| owner(&rules.class(path, &FOUND, &places)));
     owners.sort_by_key(|class| std::cmp::Reverse(class.usage.nanoseconds));
     owners
 }

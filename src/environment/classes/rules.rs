@@ -25,8 +25,10 @@ pub enum RulesError {
     #[error("{0}")]
     Format(String),
     /// What a rule says makes no sense.
-    #[error("rule {number} (`{class}`): {what}")]
+    #[error("line {line}: rule {number} (`{class}`): {what}")]
     Rule {
+        /// Where it begins.
+        line: usize,
         /// From 1.
         number: usize,
         /// Its class.
@@ -56,7 +58,7 @@ pub struct Rules(Vec<Rule>);
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    rule: Vec<Written>,
+    rule: Vec<toml::Spanned<Written>>,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +105,9 @@ impl Rules {
             return Err(RulesError::Format(format!("more than {RULES_MAX} rules")));
         }
         let rules = file.rule.into_iter().enumerate().map(|(at, written)| {
-            let class = written.class.clone();
-            rule(written).map_err(|what| RulesError::Rule { number: at + 1, class, what })
+            let line = line_of(text, written.span().start);
+            let class = written.as_ref().class.clone();
+            rule(written.into_inner()).map_err(|what| RulesError::Rule { line, number: at + 1, class, what })
         });
         rules.collect::<Result<_, _>>().map(Self)
     }
@@ -141,9 +144,13 @@ fn rule(written: Written) -> Result<Rule, String> {
 fn plain(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', "; ");
     match error.span() {
-        Some(span) => format!("line {}: {message}", text[..span.start].matches('\n').count() + 1),
+        Some(span) => format!("line {}: {message}", line_of(text, span.start)),
         None => message,
     }
+}
+
+fn line_of(text: &str, byte: usize) -> usize {
+    text[..byte].matches('\n').count() + 1
 }
 
 #[cfg(test)]
@@ -155,10 +162,14 @@ mod tests {
         let cases = [
             ("rule = 3", "line 1: invalid type"),
             ("[[rule]]\nclas = \"x\"", "line 2: unknown field `clas`"),
-            ("[[rule]]\nclass = \"x\"\npath = []", "rule 1 (`x`): `path` has no pattern"),
-            ("[[rule]]\nclass = \"\"\npath = [\"**\"]", "rule 1 (``): `class` must be"),
-            ("[[rule]]\nclass = \"x\"\npath = [\"lib\"]", "rule 1 (`x`): `lib` begins with none"),
-            ("[[rule]]\nclass = \"x:{name}\"\npath = [\"**\"]", "rule 1 (`x:{name}`): the class has"),
+            ("[[rule]]\nclass = \"x\"\npath = []", "line 1: rule 1 (`x`): `path` has no pattern"),
+            ("[[rule]]\nclass = \"\"\npath = [\"**\"]", "line 1: rule 1 (``): `class` must be"),
+            ("[[rule]]\nclass = \"x\"\npath = [\"lib\"]", "line 1: rule 1 (`x`): `lib` begins with none"),
+            (
+                "[[rule]]\nclass = \"y\"\npath = [\"**\"]\n\n[[rule]]\nclass = \"x\"\npath = []",
+                "line 5: rule 2 (`x`)",
+            ),
+            ("[[rule]]\nclass = \"x:{name}\"\npath = [\"**\"]", "line 1: rule 1 (`x:{name}`): the class has"),
         ];
         for (text, want) in cases {
             let got = Rules::parse(text).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Coverage, Part, Thing};
+use super::{Coverage, Thing};
 use crate::profile::copper::RootCoverage;
 
 const ALL: &str = "all_possible_existing_paths.txt";
@@ -48,19 +48,24 @@ pub(super) fn write(coverage: &Coverage, directory: &Path) -> io::Result<()> {
     fs::write(directory.join("paths_summary.md"), summary)
 }
 
-/// How much of each root was used.
+/// How much of each root was used, counted as in the lists.
 pub(super) fn by_root(coverage: &Coverage) -> Vec<RootCoverage> {
-    let of_root = |(root, part): &(PathBuf, Part)| {
+    let of_root = |(root, real): &(PathBuf, PathBuf)| {
         let missing = coverage.absent.iter().filter(|path| path.starts_with(root));
+        let beneath =
+            || coverage.tree.things.keys().map(PathBuf::as_path).filter(|path| path.starts_with(real));
+        let all = list(coverage, "", ALL, beneath().collect());
+        let is_used = |path: &&Path| coverage.used.contains_key(*path);
+        let used = list(coverage, "", USED, beneath().filter(is_used).collect());
         RootCoverage {
             root: root.display().to_string(),
             exists: root.is_dir(),
-            files: (part.used.files, part.available.files),
-            directories: (part.used.directories, part.available.directories),
+            files: (used.files, all.files),
+            directories: (used.directories, all.directories),
             missing: missing.map(|path| path.display().to_string()).collect(),
         }
     };
-    coverage.roots.iter().map(of_root).collect()
+    coverage.tree.roots.iter().map(of_root).collect()
 }
 
 fn lists(coverage: &Coverage) -> ([List<'_>; 4], Option<String>) {

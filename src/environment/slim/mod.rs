@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::coverage::{self, Amount};
 use super::recorded::Recorded;
+use crate::profile::recording::Header;
 use crate::text::{counted, plain};
 use copy::{Copied, Layout};
 pub use keep::Reason;
@@ -49,8 +50,13 @@ pub struct Slim {
 #[derive(Debug, thiserror::Error)]
 pub enum SlimError {
     /// What was used is not known well enough.
-    #[error("the recordings do not tell all that was used: {} (hint: record with `--profile full`)", .0.join("; "))]
-    NotFull(Vec<String>),
+    #[error("the recordings do not tell all that was used: {} (hint: {hint})", .why.join("; "))]
+    NotFull {
+        /// What they lack.
+        why: Vec<String>,
+        /// What would help.
+        hint: &'static str,
+    },
     /// What there is cannot be told.
     #[error("the original cannot be read in full: {}", .0.join("; "))]
     Unreadable(Vec<String>),
@@ -101,7 +107,9 @@ pub enum SlimError {
 pub fn slim(recorded: &Recorded, roots: &[PathBuf], to: &Path) -> Result<Slim, SlimError> {
     if !recorded.is_full() {
         let words = |note: String| note.strip_prefix("lower bound: ").unwrap_or(&note).to_owned();
-        return Err(SlimError::NotFull(recorded.bounds().into_iter().map(words).collect()));
+        let is_full = !recorded.headers.is_empty() && recorded.headers.iter().all(Header::is_full);
+        let hint = if is_full { "record again" } else { "record with `--profile full`" };
+        return Err(SlimError::NotFull { why: recorded.bounds().into_iter().map(words).collect(), hint });
     }
     let coverage = coverage::coverage(recorded, roots);
     let tree = &coverage.tree;

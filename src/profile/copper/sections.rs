@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Category, Counts, Rows};
+use super::{Category, Counts, Rows, add};
 use crate::text::plain;
 
 /// The class of a path in Copper: plain tests of its text, the first that fits. An absence that was told out of a cache
@@ -53,7 +53,7 @@ fn classes<'a>(rows: &'a Rows<'a>) -> Vec<OfClass<'a>> {
             let none = OfClass { name, entries: 0, events: 0, example: (path, 0) };
             let class = classes.entry(name).or_insert(none);
             class.entries += 1;
-            class.events += events;
+            add(&mut class.events, events);
             if events > class.example.1 {
                 class.example = (path, events);
             }
@@ -94,9 +94,9 @@ fn advice(class: &str) -> Option<&'static str> {
             "The loader asks for libraries for newer processors in each directory; fewer entries of LD_LIBRARY_PATH are fewer of these."
         }
         "missing_shared_library_probe" => {
-            "The loader looks where the library is not; entries of LD_LIBRARY_PATH that hit come first, those that never do go."
+            "The loader looks where the library is not: entries of LD_LIBRARY_PATH that hit come first."
         }
-        "negative_probe_path" => "Names that are not there; entries of PYTHONPATH that never hit go.",
+        "negative_probe_path" => "Names that are not there: entries of PYTHONPATH that hit come first.",
         _ => return None,
     })
 }

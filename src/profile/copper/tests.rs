@@ -221,6 +221,34 @@ fn agree<'f>(of: impl Fn(&str, &str) -> &'f String, tag: &str) {
 }
 
 #[test]
+fn a_run_is_not_written_among_the_files_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    recorded(directory.path());
+    let out = directory.path().join("out");
+    export(directory.path(), &out, &[]).unwrap();
+    let before = files(&out);
+    let refused = export(directory.path(), &out, &[]).unwrap_err().to_string();
+    assert!(refused.ends_with("is there and not an empty directory"), "{refused}");
+    assert_eq!(files(&out), before);
+}
+
+#[test]
+fn a_run_without_paths_has_its_operations() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writing = Writing::begin(&Header::now(Mode::Aggregate, "pre-destroy", 1));
+    let latency = r#"{"kind":"latency","node":0,"operation":"lookup","source":"cache","buckets":[[9,7]],"nanoseconds":14000,"absences":2}"#;
+    writing.add_raw(latency.as_bytes());
+    fs::write(directory.path().join("recording.jsonl"), writing.end()).unwrap();
+    let out = directory.path().join("out");
+    export(directory.path(), &out, &[]).unwrap();
+    let files = files(&out);
+    let operations = &files["profiling/final/-0-profiling_operations.csv"];
+    assert_eq!(operations.lines().nth(1), Some("getattr,7,5,0,2,2.00,0.000014"));
+    let cluster = &files["profiling/cluster/cluster-profiling_aggregate.csv"];
+    assert!(cluster.contains("total_counted_fuse_operations,7\n"), "{cluster}");
+}
+
+#[test]
 fn a_recording_of_the_hottest_has_no_tables_and_one_without_paths_no_hottest() {
     for (mode, top_paths) in [(Mode::Top(1), true), (Mode::Aggregate, false)] {
         let directory = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::buckets::{BUCKETS, bucket_of};
 use super::by_thread::{ByThread, OWN_MAX};
-use super::event::{AnsweredBy, Event, Mode, Operation};
+use super::event::{AnsweredBy, Event, Mode, Operation, Outcome};
 use super::rows::{Kept, RowRead, Rows};
 use super::tasks::{NumberOf, TASKS_MAX, TaskRead, Tasks};
 
@@ -27,8 +27,12 @@ const BINS: usize = 1000;
 const BIN_WORDS: usize = AnsweredBy::ALL.len() + 1;
 
 const KINDS: usize = Operation::ALL.len() * AnsweredBy::ALL.len();
-/// Of each kind its buckets, then the nanoseconds of all its answers.
-const KIND_WORDS: usize = BUCKETS + 1;
+/// Of each kind its buckets, then of all its answers: nanoseconds, bytes of content, how many were absences and other errors.
+const NANOSECONDS: usize = BUCKETS;
+const BYTES: usize = BUCKETS + 1;
+const ABSENCES: usize = BUCKETS + 2;
+const ERRORS: usize = BUCKETS + 3;
+const KIND_WORDS: usize = BUCKETS + 4;
 
 /// Words of the header: when it began (monotonic, nanoseconds), when that was (microseconds since 1970), which parts are
 /// used, how many tasks there are. These hardly change; what was lost may, so it has a line of its own.
@@ -67,6 +71,12 @@ pub struct Latencies {
     pub buckets: Vec<(usize, u64)>,
     /// How long they took, added up.
     pub nanoseconds: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// How many of them said that there is no such name.
+    pub absences: u64,
+    /// How many of them were another error.
+    pub errors: u64,
 }
 
 /// What happened in a piece of time.
@@ -146,7 +156,15 @@ impl Events {
         let part = self.parts.own();
         let kind = kind_at(event.operation, event.by);
         part.add(kind + bucket_of(took), 1);
-        part.add(kind + BUCKETS, took);
+        part.add(kind + NANOSECONDS, took);
+        if event.bytes > 0 {
+            part.add(kind + BYTES, event.bytes);
+        }
+        match event.outcome {
+            Outcome::Found => {}
+            Outcome::Absent => _ = part.add(kind + ABSENCES, 1),
+            Outcome::Error => _ = part.add(kind + ERRORS, 1),
+        }
         if let Some(bin) = bin_of(now.saturating_sub(self.words[BEGAN].load(Ordering::Relaxed))) {
             let at = TIMES_AT + bin * BIN_WORDS;
             part.add(at + event.by as usize, 1);
@@ -214,7 +232,10 @@ impl Events {
                         operation: *operation,
                         by: *by,
                         buckets,
-                        nanoseconds: words[BUCKETS],
+                        nanoseconds: words[NANOSECONDS],
+                        bytes: words[BYTES],
+                        absences: words[ABSENCES],
+                        errors: words[ERRORS],
                     });
                 }
             }

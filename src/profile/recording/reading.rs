@@ -330,14 +330,17 @@ fn header(line: &[u8]) -> Result<Header, Fault> {
 
 fn parse(line: &[u8]) -> Result<Line<'_>, String> {
     // All that this program writes have their kind first.
-    if line.starts_with(b"{\"kind\":") {
-        return serde_json::from_slice(line).map(Line::Other).map_err(|error| why(&error));
-    }
-    let error = match serde_json::from_slice::<super::PathLine<'_>>(line) {
-        Ok(line) => return line.is_sound().map(|()| Line::Path(line)),
-        Err(error) => error,
+    let other = |error: Option<serde_json::Error>| {
+        let line: OtherLine = serde_json::from_slice(line).map_err(|own| why(&error.unwrap_or(own)))?;
+        line.is_sound().map(|()| Line::Other(line))
     };
-    serde_json::from_slice(line).map(Line::Other).map_err(|_| why(&error))
+    if line.starts_with(b"{\"kind\":") {
+        return other(None);
+    }
+    match serde_json::from_slice::<super::PathLine<'_>>(line) {
+        Ok(line) => line.is_sound().map(|()| Line::Path(line)),
+        Err(error) => other(Some(error)),
+    }
 }
 
 /// The error without its place: the line is ours to tell.

@@ -9,7 +9,7 @@ use super::Cell;
 use super::course::Step;
 use crate::page::{WIDTH, bars};
 use crate::profile::recorder::event::AnsweredBy;
-use crate::profile::totals::{OfNode, Sum, Totals};
+use crate::profile::totals::{OfNode, Sum, Totals, added_up};
 use crate::text::time;
 
 /// Heights of the highest column.
@@ -128,7 +128,7 @@ impl Chart {
             };
             let mut columns: Vec<_> =
                 totals.nodes.iter().map(|((_, rank), node)| (rank.to_string(), parts(node))).collect();
-            columns.sort_by_key(|(_, parts)| std::cmp::Reverse(parts.iter().sum::<u64>()));
+            columns.sort_by_key(|(_, parts)| std::cmp::Reverse(added_up(parts.iter().copied())));
             let every = columns.len().div_ceil(STEPS_MAX).max(1);
             columns.into_iter().step_by(every).collect::<Vec<_>>()
         };
@@ -167,7 +167,7 @@ impl Chart {
 fn draw_stacks(stacks: &Stacks, title: &str) -> Markup {
     let Stacks { columns, axis, means, unit, height } = stacks;
     let foot = TOP + height;
-    let most = columns.iter().map(|(_, parts)| parts.iter().sum::<u64>()).max().unwrap_or(1).max(1);
+    let most = columns.iter().map(|(_, parts)| added_up(parts.iter().copied())).max().unwrap_or(1).max(1);
     let width = (WIDTH - LEFT) / columns.len() as f64;
     let every = columns.len().div_ceil(8);
     let used: Vec<usize> = (0..SOURCES).filter(|n| columns.iter().any(|(_, parts)| parts[*n] > 0)).collect();

@@ -3,7 +3,7 @@
 //! Not here: the finest pieces of time, which a recording has (`profile::recording`), pictures (`charts`).
 
 use crate::profile::recorder::event::AnsweredBy;
-use crate::profile::totals::Totals;
+use crate::profile::totals::{Totals, add};
 
 /// One step of a course.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(super) fn steps(totals: &Totals, most: usize) -> Vec<Step> {
     let mut steps: Vec<Step> = (0..count).map(empty).collect();
     for ((from, _), (answers, waited)) in &totals.times {
         let step = &mut steps[(from / wide).min(count - 1) as usize];
-        step.answers.iter_mut().zip(answers).for_each(|(sum, more)| *sum += more);
-        step.waited_ns += waited;
+        step.answers.iter_mut().zip(answers).for_each(|(sum, more)| add(sum, *more));
+        add(&mut step.waited_ns, *waited);
     }
     steps
 }

@@ -99,7 +99,7 @@ fn whole(cell: &Cell) -> Option<i64> {
     match cell {
         Cell::Count(n) | Cell::Bytes(n) | Cell::Time(n) => Some(i64::try_from(*n).unwrap_or(i64::MAX)),
         Cell::Change(n) | Cell::TimeChange(n) => Some(*n),
-        Cell::Text(_) | Cell::Share(_) | Cell::Average(_) => None,
+        Cell::Text(_) | Cell::Path(_) | Cell::Share(_) | Cell::Average(_) => None,
     }
 }
 

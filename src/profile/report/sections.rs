@@ -1,14 +1,15 @@
 //! The sections of a report.
 //!
-//! Not here: how they look (`report`, `html`), what is advised (`advice`).
+//! Not here: how they look (`report`, `html`), what others say of the paths (`tell`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::charts::Chart;
-use super::{Cell, Report, advice, course};
+use super::{Cell, Report, course};
+use crate::profile::recorder::buckets::longest_in_doubling;
 use crate::profile::recorder::event::{AnsweredBy, Operation, Outcome};
 use crate::profile::recording::UNFINISHED;
-use crate::profile::totals::{Sum, Totals, What, quantile};
+use crate::profile::totals::{Sum, Totals, What, add, added_up, quantile};
 use crate::text::{counted, plain, some_of};
 
 /// Rows of a table of paths: 30.
@@ -63,16 +64,19 @@ pub fn report(totals: &Totals) -> Report {
         sections.extend(paths(totals));
     }
     sections.extend([nodes(totals), commands(totals), tasks(totals)]);
-    sections.push(advice::section(totals));
+    if totals.paths.is_empty() {
+        let about = "Paths were not recorded: `--profile full` shows what could be trimmed.";
+        sections.push(Section::table("trim", "What to trim", about, &[]));
+    }
     sections.retain(|section| !section.rows.is_empty() || !section.about.is_empty());
     Report { title: title(totals), remarks: remarks(totals), sections }
 }
 
 fn title(totals: &Totals) -> String {
     let command = totals.headers.first().map(|header| header.command.join(" ")).unwrap_or_default();
-    match totals.headers.len() {
-        0 | 1 => format!("What `{command}` touched"),
-        n => format!("What `{command}` touched, {n} recordings together"),
+    match totals.runs() {
+        0 | 1 => format!("What `{}` touched", plain(command)),
+        n => format!("What `{}` touched, {n} runs together", plain(command)),
     }
 }
 
@@ -80,11 +84,14 @@ fn remarks(totals: &Totals) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(header) = totals.headers.first() {
         let views: Vec<String> = header.all_views().map(plain).collect();
-        remarks.push(format!("Job {}; views: {}", header.job, views.join(", ")));
+        let jobs: BTreeSet<String> = totals.headers.iter().map(|header| plain(&header.job)).collect();
+        let jobs: Vec<String> = jobs.into_iter().collect();
+        let word = if jobs.len() == 1 { "Job" } else { "Jobs" };
+        remarks.push(format!("{word} {}; views: {}", some_of(&jobs), views.join(", ")));
         remarks.push(format!(
             "Recorded with `--profile {}`, written for `{}`",
-            header.mode_flag(),
-            header.tag
+            plain(header.mode_flag()),
+            plain(&header.tag)
         ));
     }
     let missing = totals.missing_nodes();
@@ -118,7 +125,7 @@ fn remarks(totals: &Totals) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let lost: u64 = totals.nodes.values().map(|node| node.lost).sum();
+    let lost = added_up(totals.nodes.values().map(|node| node.lost));
     if lost > 0 {
         remarks.push(format!("**{lost} answers are not told by path**: the table of paths was full"));
     }
@@ -136,29 +143,26 @@ pub(in crate::profile) fn unread(totals: &Totals) -> Option<String> {
 fn summary(totals: &Totals) -> Section {
     let mut section = Section::table("summary", "In short", "", &["what", "how much"]);
     let answers = answers_by(totals);
-    let all: u64 = answers.values().map(|sum| sum.calls).sum();
-    let waited: u64 = totals.times.values().map(|(_, waited)| waited).sum();
+    let all = added_up(answers.values().map(|sum| sum.calls));
+    let waited = added_up(totals.times.values().map(|(_, waited)| *waited));
     let absent = totals.sum(|(_, outcome, _)| outcome == Outcome::Absent);
-    let mut add = |what: &str, cell| section.rows.push(vec![Cell::Text(what.to_owned()), cell]);
-    add("answers to tasks", Cell::Count(all));
-    add("time that tasks waited for them, added up", Cell::Time(waited));
-    add(
+    let mut tell = |what: &str, cell| section.rows.push(vec![Cell::Text(what.to_owned()), cell]);
+    tell("answers to tasks", Cell::Count(all));
+    tell("time that tasks waited for them, added up", Cell::Time(waited));
+    tell(
         "answers out of the node's own memory",
         Cell::Share(share(answers.get(&AnsweredBy::Cache).map_or(0, |sum| sum.calls), all)),
     );
-    add(
+    tell(
         "answers that a node asked storage for",
         Cell::Count(answers.get(&AnsweredBy::Storage).map_or(0, |sum| sum.calls)),
     );
     if !totals.paths.is_empty() {
-        add("different paths", Cell::Count(totals.paths.len() as u64));
-        add(
-            "answers that there is no such name",
-            Cell::Share(share(absent.calls, totals.sum(|_| true).calls)),
-        );
-        add("bytes of content", Cell::Bytes(totals.sum(|_| true).bytes));
+        tell("different paths", Cell::Count(totals.paths.len() as u64));
     }
-    add("nodes", Cell::Count(totals.nodes.len() as u64));
+    tell("answers that there is no such name", Cell::Share(share(absent.calls, totals.sum(|_| true).calls)));
+    tell("bytes of content", Cell::Bytes(totals.sum(|_| true).bytes));
+    tell("nodes", Cell::Count(totals.nodes.len() as u64));
     section
 }
 
@@ -166,7 +170,7 @@ fn summary(totals: &Totals) -> Section {
 fn answers_by(totals: &Totals) -> BTreeMap<AnsweredBy, Sum> {
     let mut all: BTreeMap<AnsweredBy, Sum> = BTreeMap::new();
     for ((_, by), buckets) in &totals.latencies {
-        all.entry(*by).or_default().calls += buckets.values().sum::<u64>();
+        add(&mut all.entry(*by).or_default().calls, added_up(buckets.values().copied()));
     }
     all
 }
@@ -175,17 +179,17 @@ fn operations(totals: &Totals) -> Section {
     let about = "How often tasks asked, and how long they waited for the answers. Durations are at most 12.5 % too high.";
     let columns = ["operation", "calls", "share", "median", "90 %", "99 %", "longest", "waited"];
     let mut section = Section::table("operations", "Operations", about, &columns);
-    let all: u64 = totals.latencies.values().flat_map(BTreeMap::values).sum();
+    let all = added_up(totals.latencies.values().flat_map(BTreeMap::values).copied());
     for operation in Operation::ALL {
         let durations = totals.durations(|of, _| of == *operation);
-        let calls: u64 = durations.values().sum();
+        let calls = added_up(durations.values().copied());
         if calls == 0 {
             continue;
         }
         let mut row =
             vec![Cell::Text(operation.name().to_owned()), Cell::Count(calls), Cell::Share(share(calls, all))];
         row.extend([0.5, 0.9, 0.99, 1.0].map(|part| Cell::Time(quantile(&durations, part).unwrap_or(0))));
-        row.push(Cell::Time(estimated(&durations)));
+        row.push(Cell::Time(totals.waited(|of, _| of == *operation)));
         section.rows.push(row);
     }
     section.rows.sort_by_key(|row| std::cmp::Reverse(number(&row[7])));
@@ -194,20 +198,15 @@ fn operations(totals: &Totals) -> Section {
     section
 }
 
-/// The sum of durations, each taken for the longest of its bucket.
-fn estimated(durations: &BTreeMap<u64, u64>) -> u64 {
-    durations.iter().map(|(longest, count)| longest.saturating_mul(*count)).fold(0, u64::saturating_add)
-}
-
 fn sources(totals: &Totals) -> Section {
     let about = "Who knew: this node (`cache`), the node above (`parent`), the `root` of a tree, or `storage`, asked by this node. \
                  Errors other than an absence are storage's own.";
     let columns = ["source", "answers", "share", "median", "99 %", "waited"];
     let mut section = Section::table("sources", "Answers by source", about, &columns);
-    let all: u64 = totals.latencies.values().flat_map(BTreeMap::values).sum();
+    let all = added_up(totals.latencies.values().flat_map(BTreeMap::values).copied());
     for by in AnsweredBy::ALL {
         let durations = totals.durations(|_, of| of == *by);
-        let calls: u64 = durations.values().sum();
+        let calls = added_up(durations.values().copied());
         if calls > 0 {
             section.rows.push(vec![
                 Cell::Text(by.name().to_owned()),
@@ -215,7 +214,7 @@ fn sources(totals: &Totals) -> Section {
                 Cell::Share(share(calls, all)),
                 Cell::Time(quantile(&durations, 0.5).unwrap_or(0)),
                 Cell::Time(quantile(&durations, 0.99).unwrap_or(0)),
-                Cell::Time(estimated(&durations)),
+                Cell::Time(totals.waited(|_, of| of == *by)),
             ]);
         }
     }
@@ -233,7 +232,9 @@ fn latencies(totals: &Totals) -> Section {
     let mut doublings: BTreeMap<u64, [u64; 4]> = BTreeMap::new();
     for (by, durations) in all.iter().enumerate() {
         for (longest, count) in durations {
-            doublings.entry((longest + 1).next_power_of_two()).or_default()[by] += count;
+            // Up to, and not with it: a round number.
+            let end = longest_in_doubling(*longest).saturating_add(1);
+            add(&mut doublings.entry(end).or_default()[by], *count);
         }
     }
     for (longest, counts) in &doublings {
@@ -310,7 +311,7 @@ fn hottest(
     all.sort_by(|one, other| by(&other.1).cmp(&by(&one.1)).then_with(|| one.0.cmp(other.0)));
     for (path, sum, storage) in all.into_iter().take(PATHS_SHOWN) {
         section.rows.push(vec![
-            Cell::Text(path.into()),
+            Cell::Path(path.into()),
             Cell::Count(sum.calls),
             Cell::Bytes(sum.bytes),
             Cell::Time(sum.nanoseconds),
@@ -331,8 +332,9 @@ pub fn every_path(totals: &Totals) -> Section {
     paths.sort_by_key(|(path, _)| *path);
     for (path, of_path) in paths {
         for ((operation, outcome, source), sum, nodes) in of_path.parts() {
-            let words = [&**path, operation.name(), outcome.name(), source.name()];
-            let mut row: Vec<Cell> = words.map(|word| Cell::Text(word.to_owned())).into();
+            let mut row = vec![Cell::Path(path.to_string())];
+            let words = [operation.name(), outcome.name(), source.name()];
+            row.extend(words.map(|word| Cell::Text(word.to_owned())));
             let Sum { calls, bytes, nanoseconds } = sum;
             row.extend([
                 Cell::Count(calls),
@@ -352,16 +354,15 @@ fn nodes(totals: &Totals) -> Section {
     let mut section = Section::table("nodes", "Nodes", &about, &columns);
     section.charts = Chart::spread(totals);
     let mut all: Vec<_> = totals.nodes.iter().collect();
-    all.sort_by_key(|(_, node)| std::cmp::Reverse(node.by.values().map(|sum| sum.nanoseconds).sum::<u64>()));
+    all.sort_by_key(|(_, node)| std::cmp::Reverse(node.sum().nanoseconds));
     for ((run, rank), node) in all.into_iter().take(ROWS_SHOWN) {
-        let mut sum = Sum::default();
-        node.by.values().for_each(|part| sum += *part);
+        let sum = node.sum();
         section.rows.push(vec![
             Cell::Count(u64::from(*run)),
             Cell::Count(u64::from(*rank)),
             Cell::Text(node.host.clone()),
-            Cell::Count(answers_of(node)),
-            Cell::Count(node.counters.get("answers.storage").copied().unwrap_or(0)),
+            Cell::Count(sum.calls),
+            Cell::Count(node.by.get(&AnsweredBy::Storage).map_or(0, |sum| sum.calls)),
             Cell::Bytes(sum.bytes),
             Cell::Time(sum.nanoseconds),
         ]);
@@ -369,14 +370,9 @@ fn nodes(totals: &Totals) -> Section {
     section
 }
 
-fn answers_of(node: &crate::profile::totals::OfNode) -> u64 {
-    let names = ["answers.cache", "answers.parent", "answers.storage", "answers.errors"];
-    names.iter().filter_map(|name| node.counters.get(*name)).sum()
-}
-
 /// How unequal the nodes were.
 fn spread(totals: &Totals) -> String {
-    let mut answers: Vec<u64> = totals.nodes.values().map(answers_of).collect();
+    let mut answers: Vec<u64> = totals.nodes.values().map(|node| node.sum().calls).collect();
     answers.sort_unstable();
     let (Some(least), Some(most)) = (answers.first(), answers.last()) else { return String::new() };
     let median = answers[answers.len() / 2];

@@ -43,6 +43,18 @@ fn without_paths_no_memory_is_set_aside_for_them() {
 }
 
 #[test]
+fn each_kind_of_answer_has_its_bytes_absences_and_errors() {
+    let events = Events::private(Mode::Aggregate);
+    for (outcome, times) in [(Outcome::Found, 3), (Outcome::Absent, 2), (Outcome::Error, 1)] {
+        let bytes = if outcome == Outcome::Found { 7 } else { 0 };
+        (0..times).for_each(|_| _ = events.note(now_ns(), &Event { outcome, bytes, ..event(b"lib/a") }));
+    }
+    let kinds = events.latencies();
+    let answers: u64 = kinds[0].buckets.iter().map(|(_, count)| count).sum();
+    assert_eq!((kinds.len(), answers, kinds[0].bytes, kinds[0].absences, kinds[0].errors), (1, 6, 21, 2, 1));
+}
+
+#[test]
 fn bins_follow_each_other_without_a_gap() {
     let cases = [
         (0, Some(0)),
