@@ -17,6 +17,22 @@ def _spinney_enter():
         pass
 
 
+def _spinney_noting(*given):
+    """Of an interpreter that imports something: the real one, from beside this file, where its bytecode is kept too."""
+    from sys import modules
+    external, directory = modules["_frozen_importlib_external"], __file__.rpartition("/")[0]
+    kept = "%s/noting-%s" % (directory, external.MAGIC_NUMBER.hex())
+    try:
+        code = modules["marshal"].loads(__loader__.get_data(kept))
+    except Exception:
+        # Named as this file: what is imported from it is nobody's wish.
+        code = compile(__loader__.get_data(directory + "/noting.py"), __file__, "exec", dont_inherit=True)
+        __loader__.set_data(kept, modules["marshal"].dumps(code), _mode=0o600)
+    # Which defines it anew.
+    exec(code, globals())
+    return _spinney_noting(*given)
+
+
 def _spinney_keep(sys, os, directory, code):
     """Leaves the bytecode of this file beside it, where it ends with the run, and nowhere else."""
     cached = __spec__.cached

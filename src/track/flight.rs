@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::filter::Filter;
-use super::hook::{TRACK_VARIABLE, r_profile, sitecustomize};
+use super::hook::{NOTING, SITECUSTOMIZE, TRACK_VARIABLE, r_profile};
 use super::message::compose;
 use super::observer::Observer;
 use super::record::{End, Line, Run};
@@ -208,7 +208,8 @@ fn furnish(directory: &Path, run: &Run, terms: &Terms) -> io::Result<File> {
     }
     append(&directory.join(RUN_FILE), Line::Run(run.clone()).to_text().as_bytes())?;
     DirBuilder::new().mode(0o700).create(directory.join("hook"))?;
-    append(&directory.join("hook/sitecustomize.py"), sitecustomize().as_bytes())?;
+    append(&directory.join("hook/sitecustomize.py"), SITECUSTOMIZE.as_bytes())?;
+    append(&directory.join("hook/noting.py"), NOTING.as_bytes())?;
     append(&directory.join(R_PROFILE_FILE), r_profile().as_bytes())?;
     Ok(lock)
 }
