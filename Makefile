@@ -21,6 +21,7 @@ test: ## install what the tests need (as root), then run all of them
 lint: ## format and clippy, as CI demands them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --features kafka -- -D warnings
 
 bench: ## measure one node, many, and under Slurm, into docs/benchmarks; ROWS=warm MANY=cpu LAUNCH=up for some rows, `-` for none
 	cargo build --release --locked --example stand_in

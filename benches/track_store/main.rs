@@ -9,6 +9,7 @@
 mod site;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -113,12 +114,16 @@ impl Figures {
 fn measured(words: &[&str]) -> Figures {
     let began = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_spinney"));
-    let child = command.args(words).stdout(Stdio::null()).spawn().expect("the program is built");
+    command.args(words).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program is built");
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     let pid = i32::try_from(child.id()).expect("a process id");
     // SAFETY: both pointers are valid for the call.
     let waited = unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) };
-    assert!(waited == pid && status == 0, "{words:?}: {status}");
+    // It says, for one, if no run is among those that were asked about.
+    let mut said = String::new();
+    child.stderr.take().expect("it was asked for").read_to_string(&mut said).expect("a pipe can be read");
+    assert!(waited == pid && status == 0 && said.is_empty(), "{words:?}: {status}: {said}");
     // SAFETY: the call filled it.
     let usage = unsafe { usage.assume_init() };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;

@@ -5,6 +5,7 @@
 //! runs resemble earlier ones, as they do on a real machine. From a seed, so that all measure the same.
 
 use spinney::track::record::{End, Import, Line, Process, Run};
+use spinney::track::run::now;
 use spinney::track::store::Batch;
 
 const USERS: u64 = 2_000;
@@ -13,19 +14,20 @@ const PROGRAMS: u64 = 4;
 const PACKAGES: u64 = 1_500;
 const ENVIRONMENTS: u64 = 60;
 
-/// Runs begin within a year before this moment: the beginning of 2026.
-const UNTIL: f64 = 1_767_225_600.0;
 const YEAR_SECONDS: u64 = 31_536_000;
 
 /// Runs come out of it.
 pub struct Site {
     state: u64,
     runs: u64,
+    /// Runs begin within a year before this moment, in seconds since 1970.
+    until: f64,
 }
 
 impl Site {
     pub fn new(seed: u64) -> Self {
-        Site { state: seed, runs: seed << 40 }
+        // Now, so that a report about the last days has some.
+        Site { state: seed, runs: seed << 40, until: now() }
     }
 
     /// SplitMix64.
@@ -50,7 +52,7 @@ impl Site {
         let user = self.often_small(USERS);
         let program = user * PROGRAMS + self.often_small(PROGRAMS);
         let environment = mixed(program) % ENVIRONMENTS;
-        let started = UNTIL - self.below(YEAR_SECONDS) as f64;
+        let started = self.until - self.below(YEAR_SECONDS) as f64;
         let is_sampled = self.below(4) == 0;
         let run = Run {
             uuid: format!("{:032x}", u128::from(mixed(self.runs)) << 64 | u128::from(self.runs)),

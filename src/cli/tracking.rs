@@ -3,8 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use clap::Args;
 
 use crate::cluster::launchers::Launch;
 use crate::enter::LocalNodes;
@@ -26,7 +25,7 @@ pub struct TrackingArgs {
     /// are recorded. docs/TRACKING.md says what is.
     ///
     /// WHERE may also be file:DIR, file_separate_dirs:DIR, syslog, syslog:SOCKET, logger, http://..., https://...,
-    /// kafka://HOST:PORT/TOPIC (if built with it) or none.
+    /// kafka://HOST:PORT/TOPIC, kafka://HOST:PORT/TOPIC?access=FILE (if built with it; FILE says how to come in) or none.
     #[arg(long, value_name = "WHERE", help_heading = "Output")]
     track: Option<OsString>,
     /// The form of what leaves the node
@@ -100,5 +99,6 @@ fn rules(file: Option<&Path>) -> Filter {
 }
 
 fn wrong(message: String) -> ! {
-    super::Cli::command().error(ErrorKind::ValueValidation, message).exit()
+    eprintln!("spinney: {message}");
+    std::process::exit(2)
 }

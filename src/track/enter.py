@@ -1,34 +1,36 @@
 
 
 def _spinney_enter():
-    """Entered as `sitecustomize`: hides the way in, and makes way for the one that would have been imported."""
+    """Entered as `sitecustomize`: hides the way in, and makes way for the one that would have been imported.
+
+    The environment stays as it is: many programs give their children a copy of `os.environ`.
+    """
     import sys
     os = sys.modules["os"]
     directory = os.path.dirname(__file__)
     sys.path[:] = [place for place in sys.path if place != directory]
     sys.path_importer_cache.pop(directory, None)
-    # Out of this process's sight, but not out of the environment that its children get.
-    try:
-        name = os.environ.encodekey("PYTHONPATH")
-        value = os.environ._data[name]
-        rest = [place for place in value.split(b":") if place != os.fsencode(directory)]
-        if rest:
-            os.environ._data[name] = b":".join(rest)
-        else:
-            del os.environ._data[name]
-        # The way into R, beside it.
-        profile, theirs = os.environ.encodekey("R_PROFILE"), os.environ.encodekey("SPINNEY_R_PROFILE")
-        if os.environ._data.get(profile) == os.fsencode(directory + "/Rprofile"):
-            del os.environ._data[profile]
-            if theirs in os.environ._data:
-                os.environ._data[profile] = os.environ._data.pop(theirs)
-    except Exception:
-        pass
     sys.modules.pop("sitecustomize", None)
     try:
         _spinney_keep(sys, os, directory + "/", sys._getframe(1).f_code)
     except Exception:
         pass
+
+
+def _spinney_noting(*given):
+    """Of an interpreter that imports something: the real one, from beside this file, where its bytecode is kept too."""
+    from sys import modules
+    external, directory = modules["_frozen_importlib_external"], __file__.rpartition("/")[0]
+    kept = "%s/noting-%s" % (directory, external.MAGIC_NUMBER.hex())
+    try:
+        code = modules["marshal"].loads(__loader__.get_data(kept))
+    except Exception:
+        # Named as this file: what is imported from it is nobody's wish.
+        code = compile(__loader__.get_data(directory + "/noting.py"), __file__, "exec", dont_inherit=True)
+        __loader__.set_data(kept, modules["marshal"].dumps(code), _mode=0o600)
+    # Which defines it anew.
+    exec(code, globals())
+    return _spinney_noting(*given)
 
 
 def _spinney_keep(sys, os, directory, code):

@@ -194,6 +194,11 @@ impl Filter {
         }
     }
 
+    /// Whether no rule is asked about a module, since it is Python's own: as far as its path tells.
+    pub fn leaves_out(&self, path: &str) -> bool {
+        !self.standard_library && is_of_python_itself(path)
+    }
+
     /// What `pkg_patterns` make of a package of any program.
     pub fn package(&self, program: &str, name: &str, path: Option<&str>) -> Verdict<'_> {
         let by_name = self.decide(&self.packages, &format!("{program}:name:{name}"));
@@ -218,6 +223,16 @@ impl Filter {
     fn decide<'rules>(&self, rules: &'rules [Rule], text: &str) -> Verdict<'rules> {
         Verdict::of(deciding(rules, text, self.meaning))
     }
+}
+
+/// Whether a path is that of a module within the interpreter, or lies in a standard library where it usually is.
+fn is_of_python_itself(path: &str) -> bool {
+    let beneath = path.split_once("/lib/python3").or_else(|| path.split_once("/lib64/python3"));
+    let within = beneath.and_then(|(_, rest)| rest.split_once('/'));
+    let is_installed = |rest: &str| rest.starts_with("site-packages/") || rest.starts_with("dist-packages/");
+    // Debian has its packages in a directory without a minor version, beside the library.
+    within.is_some_and(|(minor, rest)| minor.starts_with('.') && !is_installed(rest))
+        || ["built-in", "frozen"].contains(&path)
 }
 
 /// The rule of `rules` that decides on `text`.

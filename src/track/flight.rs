@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::filter::Filter;
-use super::hook::{TRACK_VARIABLE, r_profile, sitecustomize};
+use super::hook::{NOTING, SITECUSTOMIZE, TRACK_VARIABLE, r_profile};
 use super::message::compose;
 use super::observer::Observer;
 use super::record::{End, Line, Run};
@@ -30,6 +30,7 @@ use super::send::Outgoing;
 use super::send::destination::{Destination, Form};
 use super::send::leaving::{self, leave};
 use super::send::spool::Spool;
+use super::xalt;
 
 /// Where directories in flight lie: memory of the node, which every Linux has here.
 pub const PLACE: &str = "/dev/shm";
@@ -43,6 +44,9 @@ pub const KEPT_MAX: Duration = Duration::from_secs(86_400);
 /// How many directories a run looks at for those that were left behind, and for how long: a start must not wait.
 const REAPED_MAX: usize = 16;
 const REAP_TIME: Duration = Duration::from_secs(1);
+
+/// R's way in, in the directory of a run.
+const R_PROFILE_FILE: &str = "hook/Rprofile";
 
 /// How often a task tries to share a directory that another is just leaving or making. It takes one or two tries.
 const TRIES_MAX: u32 = 200;
@@ -64,6 +68,8 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Flight {
     directory: PathBuf,
+    /// Its identity.
+    run: String,
     since: Instant,
     lock: File,
     observer: Option<Observer>,
@@ -80,7 +86,10 @@ impl Flight {
                 None => make(&directory, run, terms),
             };
             match lock {
-                Ok(lock) => return Some(Flight { directory, since: Instant::now(), lock, observer: None }),
+                Ok(lock) => {
+                    let (run, since) = (run.uuid.clone(), Instant::now());
+                    return Some(Flight { directory, run, since, lock, observer: None });
+                }
                 // Another was faster, and perhaps is just leaving.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(_) => return None,
@@ -102,11 +111,16 @@ impl Flight {
             path.push(":");
             path.push(theirs);
         }
-        let profile = self.directory.join("hook/Rprofile").into_os_string();
-        let theirs = std::env::var_os("R_PROFILE").map(|theirs| ("SPINNEY_R_PROFILE".into(), theirs));
+        let profile = self.directory.join(R_PROFILE_FILE).into_os_string();
+        // A run within a run: the profile that R would have read is known already.
+        let around = std::env::var_os(TRACK_VARIABLE).map(|around| Path::new(&around).join(R_PROFILE_FILE));
+        let theirs = std::env::var_os("R_PROFILE")
+            .filter(|theirs| around.is_none_or(|around| around != Path::new(theirs)))
+            .map(|theirs| ("SPINNEY_R_PROFILE".into(), theirs));
+        let of_xalt = xalt::run_variable(&self.run);
         let ours =
             [(TRACK_VARIABLE, self.directory.clone().into()), ("PYTHONPATH", path), ("R_PROFILE", profile)];
-        ours.map(|(name, value)| (name.into(), value)).into_iter().chain(theirs).collect()
+        ours.map(|(name, value)| (name.into(), value)).into_iter().chain(theirs).chain(of_xalt).collect()
     }
 
     /// Leaves; the last of the run's tasks on this node collects what was recorded and sends it. The task that
@@ -194,8 +208,9 @@ fn furnish(directory: &Path, run: &Run, terms: &Terms) -> io::Result<File> {
     }
     append(&directory.join(RUN_FILE), Line::Run(run.clone()).to_text().as_bytes())?;
     DirBuilder::new().mode(0o700).create(directory.join("hook"))?;
-    append(&directory.join("hook/sitecustomize.py"), sitecustomize().as_bytes())?;
-    append(&directory.join("hook/Rprofile"), r_profile().as_bytes())?;
+    append(&directory.join("hook/sitecustomize.py"), SITECUSTOMIZE.as_bytes())?;
+    append(&directory.join("hook/noting.py"), NOTING.as_bytes())?;
+    append(&directory.join(R_PROFILE_FILE), r_profile().as_bytes())?;
     Ok(lock)
 }
 

@@ -26,13 +26,18 @@ pub fn process(seen: Seen, filter: &Filter) -> Vec<Line> {
         };
         (filter.standard_library || !own) && verdict.is_kept
     };
-    let (passed, dropped): (Vec<Import>, Vec<Import>) = imports.into_iter().partition(passes);
+    let spans: Vec<Span> =
+        imports.iter().enumerate().map(|(ended, it)| Span { began: it.number, ended }).collect();
+    let (passed, dropped): (Vec<(Import, Span)>, Vec<_>) =
+        imports.into_iter().zip(spans).partition(|(import, _)| passes(import));
     let (mut kept, places) = once_each(passed);
-    for module in dropped {
+    // What ended last comes first: whatever holds another is met before it.
+    for (module, span) in dropped.into_iter().rev() {
         if let Some(&place) = ancestors(&module.name).find_map(|name| places.get(name)) {
-            credit(&mut kept[place], &module);
+            kept[place].credit(&module, span);
         }
     }
+    let mut kept: Vec<Import> = kept.into_iter().map(Kept::whole).collect();
     for import in &mut kept {
         if asked.contains(&import.name) && !import.has('a') {
             import.flags.push('a');
@@ -63,22 +68,56 @@ fn is_told(process: &Process, filter: &Filter) -> bool {
 }
 
 /// A module that was imported again, or told of twice, is one; by its name, where it is among them.
-fn once_each(imports: Vec<Import>) -> (Vec<Import>, HashMap<String, usize>) {
-    let (mut once, mut places): (Vec<Import>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
-    for import in imports {
+fn once_each(imports: Vec<(Import, Span)>) -> (Vec<Kept>, HashMap<String, usize>) {
+    let (mut once, mut places): (Vec<Kept>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
+    for (import, span) in imports {
         let there = places.get(&import.name).and_then(|&place| once.get_mut(place));
-        match there.filter(|there| (&there.path, &there.version) == (&import.path, &import.version)) {
+        let is_same = |there: &Import| (&there.path, &there.version) == (&import.path, &import.version);
+        match there.filter(|there| is_same(&there.import)) {
             Some(there) => {
-                there.own_us += import.own_us;
-                there.total_us += import.total_us;
+                there.import.own_us += import.own_us;
+                there.import.total_us += import.total_us;
+                there.spans.push(span);
             }
             None => {
                 places.insert(import.name.clone(), once.len());
-                once.push(import);
+                once.push(Kept { import, spans: vec![span] });
             }
         }
     }
     (once, places)
+}
+
+/// When an import began and when it ended, each in the order of all imports of the process.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    began: u32,
+    ended: usize,
+}
+
+/// A package that is told of, and when the seconds passed that its total has.
+#[derive(Debug)]
+struct Kept {
+    import: Import,
+    spans: Vec<Span>,
+}
+
+impl Kept {
+    /// Adds the seconds of a module that belongs to the package. Many modules come later than their package, when
+    /// something of theirs is first used; what came within the package's import is in its total already.
+    fn credit(&mut self, module: &Import, span: Span) {
+        self.import.own_us += module.own_us;
+        if !self.spans.iter().any(|it| it.began < span.began && it.ended > span.ended) {
+            self.import.total_us += module.total_us;
+            self.spans.push(span);
+        }
+    }
+
+    /// Of threads that import at once the order says less: a total has at least what is the package's own.
+    fn whole(mut self) -> Import {
+        self.import.total_us = self.import.total_us.max(self.import.own_us);
+        self.import
+    }
 }
 
 /// The path as XALT's rules know it: modules within the interpreter have the name of their kind for one.
@@ -87,17 +126,6 @@ fn path_told(import: &Import) -> Option<&str> {
         (None, true, _) => Some("built-in"),
         (None, _, true) => Some("frozen"),
         (path, ..) => path.as_deref(),
-    }
-}
-
-fn credit(package: &mut Import, module: &Import) {
-    package.own_us += module.own_us;
-    let by = module.by.as_deref().unwrap_or_default();
-    let is_within =
-        by.strip_prefix(&package.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    // What the package imported itself is in its total already.
-    if !is_within {
-        package.total_us += module.total_us;
     }
 }
 
@@ -134,6 +162,17 @@ mod tests {
             (45, 67),
             "numpy.core is in the total already, numpy.fft is not"
         );
+    }
+
+    #[test]
+    fn modules_that_a_package_loads_later_count_once_for_its_total() {
+        let kept = imports(&[
+            r#"["i",1,"numpy","/e/numpy/__init__.py","2.0",10,60,"p","__main__"]"#,
+            // `numpy.testing` by the package's own `__getattr__`, when it is first used.
+            r#"["i",3,"numpy.testing._private","/e/numpy/testing/_private.py",null,30,30,"","numpy.testing"]"#,
+            r#"["i",2,"numpy.testing","/e/numpy/testing/__init__.py",null,5,35,"p","numpy"]"#,
+        ]);
+        assert_eq!((kept[0].own_us, kept[0].total_us), (45, 95), "{kept:?}");
     }
 
     #[test]

@@ -13,13 +13,19 @@ use std::path::Path;
 /// Names the directory that the hook writes into; without it, it is silent.
 pub const TRACK_VARIABLE: &str = "SPINNEY_TRACK";
 
-/// The hook itself.
-pub const PYTHON: &str = include_str!("hook.py");
+/// The hook itself, whole, for an environment that keeps its bytecode.
+pub const PYTHON: &str = concat!(include_str!("noting.py"), "\n\n", include_str!("hook.py"));
+
+/// What notes an import: apart where bytecode lasts as long as a run, so that an interpreter which imports nothing need
+/// not compile it.
+pub const NOTING: &str = include_str!("noting.py");
+
+/// The text of a `sitecustomize` that is the hook and makes way for another.
+pub const SITECUSTOMIZE: &str = concat!(include_str!("hook.py"), include_str!("enter.py"));
 
 /// The hook for R.
 pub const R: &str = include_str!("hook.R");
 
-const ENTER: &str = include_str!("enter.py");
 const ENTER_R: &str = include_str!("enter.R");
 const PTH: &str = include_str!("hook.pth");
 
@@ -42,9 +48,4 @@ pub fn install(directory: &Path) -> io::Result<()> {
 /// The text of a profile for R that is the hook and then reads another.
 pub fn r_profile() -> String {
     format!("{R}{ENTER_R}")
-}
-
-/// The text of a `sitecustomize` that is the hook and makes way for another.
-pub fn sitecustomize() -> String {
-    format!("{PYTHON}{ENTER}")
 }

@@ -21,14 +21,26 @@ const DEPTH_MAX: u32 = 4;
 pub struct Ingested {
     /// Files that were read.
     pub files: u64,
-    /// Lines that were none of ours.
+    /// Lines that were none of ours, and records with a wrong checksum.
     pub bad_lines: u64,
+    /// The first file that had such.
+    pub first_bad: Option<PathBuf>,
     /// What was new in the store.
     pub added: Added,
     /// Files that could not be read, and why.
     pub troubles: Vec<String>,
     /// Files that say nothing that is not in the store now.
     pub whole: Vec<PathBuf>,
+}
+
+impl Ingested {
+    /// Notes what could not be read in `file`.
+    pub fn passed_by(&mut self, lines: u64, file: &Path) {
+        self.bad_lines += lines;
+        if lines > 0 {
+            self.first_bad.get_or_insert_with(|| file.to_owned());
+        }
+    }
 }
 
 /// Why nothing was ingested.
@@ -54,7 +66,7 @@ pub fn ingest(store: &mut Store, paths: &[PathBuf]) -> Result<Ingested, IngestEr
     let mut batches = files.iter().filter_map(|file| match read(file) {
         Ok((batch, bad_lines)) => {
             done.files += 1;
-            done.bad_lines += bad_lines;
+            done.passed_by(bad_lines, file);
             if batch.is_some() && bad_lines == 0 {
                 done.whole.push(file.clone());
             }

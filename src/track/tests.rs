@@ -205,6 +205,25 @@ fn programs_are_tracked_as_the_list_says_by_first_and_by_longest_match() {
 }
 
 #[test]
+fn modules_of_python_itself_are_told_by_their_path_unless_rules_want_them() {
+    let cases = [
+        ("/usr/lib/python3.11/os.py", true),
+        ("/e/lib64/python3.9/lib-dynload/math.so", true),
+        ("built-in", true),
+        ("frozen", true),
+        ("/e/lib/python3.11/site-packages/numpy/__init__.py", false),
+        ("/usr/lib/python3/dist-packages/six.py", false), // Debian's
+        ("/usr/local/lib/python3.11/dist-packages/six.py", false),
+        ("/home/u/lib/python3000/x.py", false),
+        ("/home/u/x.py", false),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(Filter::default().leaves_out(path), expected, "{path}");
+        assert!(!filter(SHIPPED).leaves_out(path), "with a Config.py its rules alone decide: {path}");
+    }
+}
+
+#[test]
 fn a_pattern_that_would_explode_elsewhere_takes_time_linear_in_the_text() {
     let long = "a".repeat(100_000);
     for pattern in ["(a*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b", "a{1,100}a{1,100}b"] {

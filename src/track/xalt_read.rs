@@ -95,22 +95,22 @@ pub fn read(files: &[PathBuf], done: &mut Ingested) -> Vec<Batch> {
     let mut reading = Reading::default();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let bad = reading.bad;
         let read = match file.extension().is_some_and(|it| it == "json") {
             // Others, such as records of links, say nothing of packages.
             true => fs::read_to_string(file).map(|content| {
-                let bad = reading.bad;
                 if reading.file(&name, &content) && reading.bad == bad {
                     done.whole.push(file.clone());
                 }
             }),
             false => fs::File::open(file).and_then(|file| reading.log(&mut BufReader::new(file))),
         };
+        done.passed_by(reading.bad - bad, file);
         match read {
             Ok(()) => done.files += 1,
             Err(error) => done.troubles.push(format!("{}: {error}", file.display())),
         }
     }
-    done.bad_lines += reading.bad;
     let (batches, left) = reading.finish();
     if left > 0 {
         done.troubles.push(format!("of {left} records in logs not all lines are there"));

@@ -49,7 +49,7 @@ fn compiled(scene: &Scene, name: &str, source: &str, flags: &[&str]) -> PathBuf 
 fn the_hook_is_python_of_every_version_since_3_8() {
     let source = "import ast, sys\nfor name in sys.argv[1:]:\n text = open(name).read()\n \
         for minor in range(8, 14): ast.parse(text, name, feature_version=(3, minor))\nprint('fine')";
-    let files = ["hook.py", "enter.py"]
+    let files = ["hook.py", "noting.py", "enter.py"]
         .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/track").join(name));
     let done = output(Command::new(PYTHON).args(["-c", source]).args(files));
     assert_eq!(succeeded(&done), "fine\n");

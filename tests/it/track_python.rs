@@ -108,8 +108,8 @@ fn a_program_sees_nothing_of_it() {
     furnish(&scene);
     let source = "
 import os, sys, traceback
-def show(): return sorted(k for k in os.environ if k not in ('SPINNEY_TRACK', '_', 'LC_CTYPE')), sys.path, \\
-    [getattr(f, '__name__', type(f).__name__) for f in sys.meta_path], os.environ.get('PYTHONPATH'), sorted(os.listdir('/proc/self/fd')), \\
+def show(): return sorted(k for k in os.environ if k not in ('SPINNEY_TRACK', 'R_PROFILE', '_', 'LC_CTYPE')), sys.path, \\
+    [getattr(f, '__name__', type(f).__name__) for f in sys.meta_path], sorted(os.listdir('/proc/self/fd')), \\
     sorted(m for m in sys.modules if m != 'sitecustomize'), 'sitecustomize' in sys.modules
 print(show())
 try: import nowhere_at_all
@@ -136,7 +136,20 @@ fn children_are_recorded_however_they_come_to_be() {
     let cases = [
         ("fork", "import os\nif os.fork() == 0:\n import second\n os._exit(0)\nos.wait()"),
         ("exec", "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'import second'])"),
+        (
+            "execve",
+            "import os, sys\nos.execve(sys.executable, [sys.executable, '-c', 'import second'], os.environ)",
+        ),
         ("subprocess", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import second'])"),
+        (
+            "copied environment", // as torchrun, loky and many scripts start their workers
+            "import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import second'], env={**os.environ, 'X': '1'})",
+        ),
+        (
+            "longer path",
+            "import os, subprocess, sys\nos.environ['PYTHONPATH'] = '/nowhere:' + os.environ['PYTHONPATH']\n\
+             subprocess.run([sys.executable, '-c', 'import second'])",
+        ),
         ("shell", "import os, sys\nos.system(sys.executable + ' -c \"import second\"')"),
         (
             "thread",
@@ -221,6 +234,28 @@ fn what_xalts_hooks_call_records_into_the_run() {
     succeeded(&output(&mut tracked(&scene, Path::new(PYTHON), &[], &source)));
     let names = imported(&records(&scene));
     assert_eq!(names, ["Rcpp 1.0 ", "a'b;$(x)\n 1.0 "], "each once, though it was told twice");
+}
+
+#[test]
+fn xalts_hooks_are_told_a_run_where_they_call_this_program_and_nowhere_else() {
+    let scene = own_scene();
+    furnish(&scene);
+    let libexec = scene.home.join("libexec");
+    fs::create_dir_all(&libexec).unwrap();
+    let source = "import os; print(os.environ.get('XALT_RUN_UUID'))";
+    let told = |uuid: Option<&str>| {
+        let mut command = tracked(&scene, Path::new(PYTHON), &[], source);
+        command.env("XALT_DIR", &scene.home).envs(uuid.map(|uuid| ("XALT_RUN_UUID", uuid)));
+        succeeded(&output(&mut command)).trim().to_owned()
+    };
+    fs::write(libexec.join("xalt_record_pkg"), "XALT's own").unwrap();
+    assert_eq!(told(None), "None");
+    fs::remove_file(libexec.join("xalt_record_pkg")).unwrap();
+    std::os::unix::fs::symlink(&scene.binary, libexec.join("xalt_record_pkg")).unwrap();
+    records(&scene);
+    let uuid = told(None);
+    assert_eq!(records(&scene)[0][1]["uuid"], uuid.as_str());
+    assert_eq!(told(Some("by XALT")), "by XALT");
 }
 
 #[test]

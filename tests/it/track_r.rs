@@ -35,7 +35,9 @@ fn furnish(home: &Path) {
 #[test]
 fn r_records_what_is_loaded_and_by_whom_and_the_program_sees_nothing() {
     if !Path::new(RSCRIPT).exists() {
-        return; // As with Python, what is here is tested.
+        // scripts/prepare-tests.sh installs it as root alone.
+        assert!(!rustix::process::geteuid().is_root(), "no R; install r-base-core");
+        return;
     }
     let scene = scenes().swap_remove(0);
     furnish(&scene.home);
@@ -63,6 +65,13 @@ fn r_records_what_is_loaded_and_by_whom_and_the_program_sees_nothing() {
     let shown =
         imports.map(|line| format!("{} {} {} {}", line[2], line[4], line[7], line[8]).replace('"', ""));
     assert_eq!(shown.collect::<Vec<_>>(), ["two 2.5 p one", "one 2.5 pa null"]);
+
+    // A run within a run: the profile of neither is read twice, and the user's once.
+    let mut nested = scene.spinney(&["run", "-q", "--way", "direct", "--track", "none", "--"]);
+    nested.arg(&scene.binary).args(["run", "-q", "--way", "direct", "--track", "none", "--", RSCRIPT]);
+    nested.args(["-e", SOURCE]).env("R_LIBS", &library).env("R_PROFILE", scene.home.join("site.R"));
+    let nested = output(&mut nested);
+    assert_eq!(text(&nested.stdout) + &text(&nested.stderr), said[0]);
 
     // One that loads nothing is told of as well, and is no Python.
     let mut plain = scene.spinney(&["run", "-q", "--way", "direct", "--track"]);

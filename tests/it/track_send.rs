@@ -336,4 +336,5 @@ fn nowhere_is_a_place_and_what_is_none_is_told() {
     let wrong = output(&mut tracked(&scene, "kafka://nowhere", &[], IMPORT));
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("kafka://HOST:PORT/TOPIC"), "{}", text(&wrong.stderr));
+    assert_eq!(text(&wrong.stderr).lines().count(), 1, "{}", text(&wrong.stderr));
 }

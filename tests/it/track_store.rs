@@ -275,7 +275,7 @@ fn files_are_removed_once_what_they_say_is_kept_and_not_if_a_line_of_theirs_coul
         let words = ["track", "ingest", "--remove", "--store", store, records.to_str().unwrap()];
         let done = output(&mut scene.spinney(&words));
         assert!(done.status.success(), "{}", text(&done.stderr));
-        assert!(text(&done.stderr).contains("1 lines could not be read"), "{}", text(&done.stderr));
+        assert!(text(&done.stderr).contains("1 line could not be read"), "{}", text(&done.stderr));
         let left: Vec<_> = fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["c.jsonl"], "{store}");
     }

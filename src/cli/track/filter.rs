@@ -50,6 +50,12 @@ pub fn run(args: &FilterArgs) -> ExitCode {
                 Ok(filter) => filter,
                 Err(code) => return code,
             };
+            if program == "python" && path.as_deref().is_some_and(|path| filter.leaves_out(path)) {
+                crate::cli::put(
+                    "skipped: a module of Python itself, before any rule (`standard_library = false`)\n",
+                );
+                return ExitCode::FAILURE;
+            }
             let verdict = match program.as_str() {
                 "python" => filter.python(name, path.as_deref()),
                 _ => filter.package(program, name, path.as_deref()),

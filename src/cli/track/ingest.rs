@@ -46,8 +46,12 @@ pub fn run(args: &IngestArgs) -> ExitCode {
         added.processes,
         added.imports
     ));
-    if done.bad_lines > 0 {
-        eprintln!("spinney: {} lines could not be read and were passed by", done.bad_lines);
+    if let Some(first) = &done.first_bad {
+        let lines = counted(done.bad_lines, "line");
+        eprintln!(
+            "spinney: {lines} could not be read or had a wrong checksum, the first in {}",
+            first.display()
+        );
     }
     if added.ahead > 0 {
         let runs = counted(added.ahead, "run");

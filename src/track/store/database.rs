@@ -25,6 +25,28 @@ impl From<Option<i64>> for Value<'_> {
     }
 }
 
+/// A table that many rows are added to.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Adds one.
+    pub insert: &'static str,
+    /// Has PostgreSQL take many at once.
+    pub copy: &'static str,
+    /// What its columns hold, in the order in which both name them.
+    pub columns: &'static [Column],
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Column {
+    /// 32 bits.
+    Integer,
+    /// 64 bits.
+    Long,
+    Real,
+    Text,
+}
+
 /// An answer's row, valid until the next is read. Columns count from 0.
 pub(super) trait Row {
     fn optional(&self, column: usize) -> Result<Option<i64>, StoreError>;
@@ -53,6 +75,12 @@ pub(super) trait Database: std::fmt::Debug + Send {
 
     /// Does `statement`; how many rows it changed.
     fn execute(&mut self, statement: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError>;
+
+    /// Adds a row to `table`. It may not be there before [`Database::settle`] or the end of the transaction.
+    fn insert(&mut self, table: &'static Table, values: &[Value<'_>]) -> Result<(), StoreError>;
+
+    /// Sees to it that all that was inserted is there.
+    fn settle(&mut self) -> Result<(), StoreError>;
 
     /// Calls `each` with every row that `query` answers, one at a time.
     fn query(&mut self, query: &'static str, values: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError>;

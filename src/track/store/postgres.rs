@@ -1,6 +1,7 @@
 //! A store in a PostgreSQL database, in the schema that the connection finds first.
 //!
-//! Writers take their turns by an advisory lock, which the server frees when a writer dies.
+//! Writers take their turns by an advisory lock, which the server frees when a writer dies. Rows that are added wait
+//! here until there are many, so that a row does not cost a way to the server and back.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -8,13 +9,14 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{Format, IsNull, ToSql, Type};
 use postgres::{Client, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::database::{Database, Each, Row, Value};
+use super::database::{Column, Database, Each, Row, Table, Value};
 use super::place::Server;
 use super::schema::{self, Dialect};
 use super::{Purpose, StoreError};
@@ -22,10 +24,27 @@ use super::{Purpose, StoreError};
 /// The lock of writers: any number that other programs in the same database will not take.
 const LOCK: &str = "7305803012479149";
 
+/// How much waits to be added at most: some thousand rows, or as many bytes of their texts as a few long ones have.
+const WAITING_ROWS_MAX: usize = 10_000;
+const WAITING_BYTES_MAX: usize = 8 << 20;
+
 /// A connection.
 pub(super) struct Postgres {
     client: Client,
     statements: HashMap<&'static str, Statement>,
+    /// What is to be added, by table: a few.
+    waiting: Vec<(&'static Table, Vec<Vec<Owned>>)>,
+    waiting_rows: usize,
+    waiting_bytes: usize,
+}
+
+/// A [`Value`] that waits.
+#[derive(Debug)]
+enum Owned {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
 }
 
 impl std::fmt::Debug for Postgres {
@@ -53,7 +72,8 @@ impl Postgres {
         let wait_ms = wait.as_millis().max(1);
         client.batch_execute(&format!("SET client_min_messages = warning; SET lock_timeout = {wait_ms}"))?;
         prepare(&mut client, purpose)?;
-        Ok(Postgres { client, statements: HashMap::new() })
+        let (statements, waiting) = (HashMap::new(), Vec::new());
+        Ok(Postgres { client, statements, waiting, waiting_rows: 0, waiting_bytes: 0 })
     }
 
     fn statement(&mut self, text: &'static str) -> Result<Statement, StoreError> {
@@ -87,10 +107,12 @@ impl Database for Postgres {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
         Ok(self.client.batch_execute("COMMIT")?)
     }
 
     fn roll_back(&mut self) {
+        (self.waiting, self.waiting_rows, self.waiting_bytes) = (Vec::new(), 0, 0);
         // If the connection is lost, the server does it.
         let _ = self.client.batch_execute("ROLLBACK");
     }
@@ -101,6 +123,31 @@ impl Database for Postgres {
         Ok(self.client.execute(&statement, &values)?)
     }
 
+    fn insert(&mut self, table: &'static Table, values: &[Value<'_>]) -> Result<(), StoreError> {
+        let row: Vec<Owned> = values.iter().map(Owned::of).collect();
+        self.waiting_rows += 1;
+        self.waiting_bytes += row.iter().map(Owned::bytes).sum::<usize>();
+        match self.waiting.iter_mut().find(|(other, _)| std::ptr::eq(*other, table)) {
+            Some((_, rows)) => rows.push(row),
+            None => self.waiting.push((table, vec![row])),
+        }
+        let is_much = self.waiting_rows >= WAITING_ROWS_MAX || self.waiting_bytes >= WAITING_BYTES_MAX;
+        if is_much { self.settle() } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        (self.waiting_rows, self.waiting_bytes) = (0, 0);
+        for (table, rows) in std::mem::take(&mut self.waiting) {
+            let types: Vec<Type> = table.columns.iter().map(Column::of_server).collect();
+            let mut writer = BinaryCopyInWriter::new(self.client.copy_in(table.copy)?, &types);
+            for row in &rows {
+                writer.write_raw(row.iter().map(Owned::value))?;
+            }
+            writer.finish()?;
+        }
+        Ok(())
+    }
+
     fn query(&mut self, query: &'static str, values: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
         let statement = self.statement(query)?;
         let mut rows = self.client.query_raw(&statement, values)?;
@@ -108,6 +155,41 @@ impl Database for Postgres {
             each(&row)?;
         }
         Ok(())
+    }
+}
+
+impl Column {
+    fn of_server(&self) -> Type {
+        match self {
+            Column::Integer => Type::INT4,
+            Column::Long => Type::INT8,
+            Column::Real => Type::FLOAT8,
+            Column::Text => Type::TEXT,
+        }
+    }
+}
+
+impl Owned {
+    fn of(value: &Value<'_>) -> Self {
+        match *value {
+            Value::Null => Owned::Null,
+            Value::Integer(number) => Owned::Integer(number),
+            Value::Real(number) => Owned::Real(number),
+            Value::Text(text) => Owned::Text(text.to_owned()),
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Owned::Null => Value::Null,
+            Owned::Integer(number) => Value::Integer(*number),
+            Owned::Real(number) => Value::Real(*number),
+            Owned::Text(text) => Value::Text(text),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        if let Owned::Text(text) = self { text.len() } else { 0 }
     }
 }
 

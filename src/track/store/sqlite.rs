@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior};
 
-use super::database::{Database, Each, Row, Value};
+use super::database::{Database, Each, Row, Table, Value};
 use super::schema::{self, Dialect};
 use super::{Purpose, StoreError};
 
@@ -98,6 +98,14 @@ impl Database for Sqlite {
         let mut statement = self.0.prepare_cached(statement)?;
         bind(&mut statement, values)?;
         Ok(statement.raw_execute()? as u64)
+    }
+
+    fn insert(&mut self, table: &'static Table, values: &[Value<'_>]) -> Result<(), StoreError> {
+        self.execute(table.insert, values).map(drop)
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn query(&mut self, query: &'static str, values: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
