@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::classes::{self, Rules};
+use super::classes::{self, NORMAL, Rules};
 use super::recorded::{Recorded, Usage};
 use crate::profile::report::Cell;
 use crate::profile::report::sections::Section;
@@ -22,15 +22,6 @@ const CALLS_MIN: u64 = 20;
 
 /// Names found for each that was not there, at which a directory is worth its place on a search path: a quarter.
 const HITS_MIN: u64 = 4;
-
-/// Classes of what every start asks for in vain.
-const NORMAL: [&str; 5] = [
-    "python_zip_probe",
-    "virtual_env_probe",
-    "python_layout_probe",
-    "glibc_hwcaps_probe",
-    "loader_platform_probe",
-];
 
 /// Classes of directories that no search path names by itself, or that no start can do without.
 const OWN: [&str; 9] = [
@@ -62,7 +53,7 @@ pub fn section(recorded: &Recorded) -> Section {
     let mut directories: BTreeMap<PathBuf, Searched> = BTreeMap::new();
     let rules = Rules::built_in();
     for (path, usage, class) in classes::each(recorded, &rules) {
-        if NORMAL.contains(&class.as_str()) {
+        if NORMAL.iter().any(|(normal, ..)| *normal == class) {
             normal.add(usage);
             continue;
         }
@@ -180,7 +171,7 @@ mod tests {
         let rules = Rules::built_in();
         let is_rule =
             |class: &&&str| rules.all().iter().any(|rule| rule.class.split(':').next() == Some(class));
-        let unknown = NORMAL.iter().chain(&OWN).filter(|class| !is_rule(class));
+        let unknown = NORMAL.iter().map(|(class, ..)| class).chain(&OWN).filter(|class| !is_rule(class));
         assert_eq!(unknown.collect::<Vec<_>>(), [&""; 0]);
     }
 }

@@ -26,15 +26,11 @@ pub fn venv(active: &Active) -> Vec<Finding> {
             find(Fault::Stale, home, format!("has no `{library}`, which the environment was made with"));
         }
     }
-    if let Some(made) = made_at(&active.prefix) {
-        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if real(&made) != real(&active.prefix) {
-            find(
-                Fault::Stale,
-                &made,
-                "the environment was made there: its scripts still lead there".to_owned(),
-            );
-        }
+    if let Some(made) = made_at(&active.prefix)
+        && super::real(&made) != super::real(&active.prefix)
+    {
+        let says = "the environment was made there: its scripts still lead there".to_owned();
+        find(Fault::Stale, &made, says);
     }
     findings
 }

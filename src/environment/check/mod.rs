@@ -66,6 +66,11 @@ impl Fault {
     }
 }
 
+/// Where `path` leads; itself if nobody can tell.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// What is wrong with an entry that storage answered with `error`.
 fn of_error(error: &io::Error) -> (Fault, String) {
     match error.kind() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::environment::classes::{self, NORMAL, Rules};
 use crate::environment::recorded::{Recorded, Usage};
 
 /// Directories the loader tries inside each search directory; what it asks there is asked because of that one.
@@ -65,23 +66,11 @@ impl Probes {
 
 /// Probes that every start makes and that are no fault: what, calls, why.
 pub fn normal(recorded: &Recorded) -> Vec<(&'static str, u64, &'static str)> {
-    let mut normal = [
-        ("python*.zip", 0, "Python asks for a zipped standard library first"),
-        ("pyvenv.cfg", 0, "Python asks whether it is in a virtual environment"),
-        ("glibc-hwcaps", 0, "the loader asks for libraries for newer processors"),
-    ];
-    for (path, usage) in recorded.paths.iter().filter(|(_, usage)| usage.is_probe()) {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        let which = if name.starts_with(b"python") && name.ends_with(b".zip") {
-            0
-        } else if name == b"pyvenv.cfg" {
-            1
-        } else if path.iter().any(|part| part == "glibc-hwcaps") {
-            2
-        } else {
-            continue;
-        };
-        normal[which].1 = usage.absent.saturating_add(normal[which].1);
+    let mut normal = NORMAL.map(|(_, what, why)| (what, 0_u64, why));
+    for (_, usage, class) in classes::each(recorded, &Rules::built_in()) {
+        if let Some(which) = NORMAL.iter().position(|(name, ..)| *name == class) {
+            normal[which].1 = normal[which].1.saturating_add(usage.absent);
+        }
     }
     normal.into_iter().filter(|(_, calls, _)| *calls > 0).collect()
 }

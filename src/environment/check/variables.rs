@@ -262,8 +262,8 @@ fn of_another_prefix(entry: &Entry, sought: Sought, active: Option<&Active>) -> 
 
 /// Whether `prefix` is the environment at hand or its base, perhaps through links.
 fn is_of(prefix: &Path, active: &Active) -> bool {
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    [Some(&active.prefix), active.base.as_ref()].into_iter().flatten().any(|own| real(own) == real(prefix))
+    let own = [Some(&active.prefix), active.base.as_ref()].into_iter().flatten();
+    own.map(|own| super::real(own)).any(|own| own == super::real(prefix))
 }
 
 /// Whether `one` is the same place as `other` but for a lower version: `/opt/gcc/9.3/lib` and `/opt/gcc/12.2/lib`.

@@ -28,6 +28,15 @@ const SCHEMA: u32 = 1;
 /// Paths told of each class: enough to see what the class is about.
 const TOP_PATHS: usize = 3;
 
+/// Classes of what every start asks for in vain, which is no fault: what that is called, and why it is asked for.
+pub const NORMAL: [(&str, &str, &str); 5] = [
+    ("python_zip_probe", "python*.zip", "Python asks for a zipped standard library first"),
+    ("virtual_env_probe", "pyvenv.cfg", "Python asks whether it is in a virtual environment"),
+    ("python_layout_probe", "python*._pth", "Python asks where it lies"),
+    ("glibc_hwcaps_probe", "glibc-hwcaps", "the loader asks for libraries for newer processors"),
+    ("loader_platform_probe", "tls", "older loaders ask for libraries for newer processors"),
+];
+
 /// One class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
