@@ -514,6 +514,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_that_nobody_writes_to_is_an_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (pipe, mode) = (directory.path().join("recording.jsonl"), rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let found = files(directory.path()).unwrap();
+        let (header, troubles) = salvage(&found[0], |_, _| panic!("nothing is written there"));
+        assert!(header.is_none());
+        assert_eq!(troubles.len(), 1, "{troubles:?}");
+    }
+
+    #[test]
     fn a_file_of_one_node_counts_until_the_whole_has_it() {
         let directory = tempfile::tempdir().unwrap();
         let put = |name: &str, unix_us, missing: &[u32]| {

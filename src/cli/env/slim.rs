@@ -10,14 +10,14 @@ use clap::Args;
 use crate::enter::stage;
 use crate::environment::recorded::Recorded;
 use crate::environment::slim::verdict::{Ran, Verdict, compare};
-use crate::environment::slim::{Slim, slim};
+use crate::environment::slim::{Files, Slim, slim};
 
 /// Copy the part of an environment that jobs used
 ///
 /// The copy has what the recordings found, what links lead to, the metadata of packages of which something is kept, and
 /// the interpreters with their libraries. Relative links stay as they are. Recordings must be of mode `full` and complete.
-/// Several directories keep their absolute paths beneath DIR. The original is only read; no file is shared with it, so
-/// nothing that is done to the copy changes it.
+/// Several directories keep their absolute paths beneath DIR. The original is only read; without `--hard-links` no file is
+/// shared with it, so nothing that is done to the copy changes it.
 ///
 /// Ends with 0, with 1 if there is no copy or the command does not do the same with it, with 2 if it cannot be tried.
 #[derive(Debug, Args)]
@@ -34,6 +34,10 @@ pub struct SlimArgs {
     /// Copy from this directory; may be repeated [default: the views of the recordings]
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// Give the copy files of the original under other names where it lies on the same file system: no room is needed, and
+    /// whoever writes into a file of one writes into the other
+    #[arg(long)]
+    hard_links: bool,
     /// Run COMMAND with the original and with the copy in its place, and compare what it prints and imports
     #[arg(long, requires = "command")]
     verify: bool,
@@ -52,7 +56,8 @@ pub fn run(args: &SlimArgs) -> ExitCode {
         Err(code) => return code,
     };
     let Some(roots) = super::roots(&args.roots, &recorded) else { return ExitCode::from(2) };
-    let slim = match slim(&recorded, &roots, &args.to) {
+    let files = if args.hard_links { Files::Linked } else { Files::Copied };
+    let slim = match slim(&recorded, &roots, &args.to, files) {
         Ok(slim) => slim,
         Err(error) => {
             eprintln!("spinney: error: {error}");

@@ -13,8 +13,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::SlimError;
 use super::keep::Kept;
+use super::{Files, SlimError};
 use crate::environment::coverage::{Thing, Tree, without_dots};
 
 /// What copying came to.
@@ -22,6 +22,8 @@ use crate::environment::coverage::{Thing, Tree, without_dots};
 pub(super) struct Copied {
     /// Bytes that take no room of their own, since the file system shares them.
     pub shared_bytes: u64,
+    /// Bytes of files that are files of the original.
+    pub linked_bytes: u64,
     /// What is neither file nor directory nor link.
     pub left_out: Vec<PathBuf>,
 }
@@ -87,10 +89,10 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What failed first; nothing is left then.
-pub(super) fn copy(tree: &Tree, kept: &Kept, layout: &Layout) -> Result<Copied, SlimError> {
+pub(super) fn copy(tree: &Tree, kept: &Kept, layout: &Layout, files: Files) -> Result<Copied, SlimError> {
     let unfinished = Unfinished::begin(&layout.to)?;
     let mut copying =
-        Copying { into: &unfinished.path, layout, copied: Copied::default(), known: HashMap::new() };
+        Copying { into: &unfinished.path, layout, copied: Copied::default(), known: HashMap::new(), files };
     for path in kept.keys() {
         match &tree.things[path] {
             Thing::Directory => copying.directory(path)?,
@@ -114,6 +116,7 @@ struct Copying<'a> {
     copied: Copied,
     /// Where the copy of a file is that has several names, by device and inode number.
     known: HashMap<(u64, u64), PathBuf>,
+    files: Files,
 }
 
 impl Copying<'_> {
@@ -137,6 +140,10 @@ impl Copying<'_> {
             self.copied.left_out.push(real.to_owned());
             return Ok(());
         }
+        if self.files == Files::Linked && self.same_file(real, &place, &before)? {
+            self.copied.linked_bytes += before.len();
+            return Ok(());
+        }
         let inode = (before.dev(), before.ino());
         if let Some(known) = self.known.get(&inode) {
             return fs::hard_link(known, place).map_err(failed(real));
@@ -158,6 +165,17 @@ impl Copying<'_> {
             self.known.insert(inode, place);
         }
         Ok(())
+    }
+
+    /// Makes `place` another name of the file; false where that cannot be, as on another file system, or must not.
+    fn same_file(&self, real: &Path, place: &Path, before: &fs::Metadata) -> Result<bool, SlimError> {
+        // A copy has no rights of another user to lend.
+        if before.mode() & 0o7000 != 0 || fs::hard_link(real, place).is_err() {
+            return Ok(false);
+        }
+        let linked = fs::symlink_metadata(place).map_err(failed(place))?;
+        let content = |of: &fs::Metadata| (of.ino(), of.len(), of.mtime(), of.mtime_nsec());
+        if content(&linked) == content(before) { Ok(true) } else { Err(SlimError::Changed(real.to_owned())) }
     }
 
     /// Copies content, mode and times; true if the content is shared.

@@ -1,7 +1,7 @@
 //! A slim copy of an environment: what recordings used of it, and what that cannot do without.
 //!
-//! Invariant: the original is only read, and no file of the copy is a file of the original. So there are no hard links
-//! between the two: such a link is the same file, mode included, and whoever writes into one writes into both.
+//! Invariant: the original is only read, and no file of the copy is a file of the original, unless that is asked for
+//! ([`Files::Linked`]): a hard link is the same file, mode included, and whoever writes into one writes into both.
 //!
 //! Invariant: the copy has at least everything that the recordings found, or there is none. It gets its name when it is
 //! whole; what is left of one that was interrupted has a name that says so.
@@ -28,6 +28,15 @@ pub use keep::Reason;
 
 /// Version of the layout of `--json`.
 const SCHEMA: u32 = 1;
+
+/// What the files of a copy are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Files of their own, which share content with the original where the file system can keep that apart.
+    Copied,
+    /// Files of the original under other names, where they can be; else as above.
+    Linked,
+}
 
 /// A copy that was made.
 #[derive(Debug)]
@@ -104,7 +113,7 @@ pub enum SlimError {
 /// # Cost
 /// A listing of every directory of the original; a read of every file that is copied, unless the file system can share
 /// the content of two files.
-pub fn slim(recorded: &Recorded, roots: &[PathBuf], to: &Path) -> Result<Slim, SlimError> {
+pub fn slim(recorded: &Recorded, roots: &[PathBuf], to: &Path, files: Files) -> Result<Slim, SlimError> {
     if !recorded.is_full() {
         let words = |note: String| note.strip_prefix("lower bound: ").unwrap_or(&note).to_owned();
         let is_full = !recorded.headers.is_empty() && recorded.headers.iter().all(Header::is_full);
@@ -127,7 +136,7 @@ pub fn slim(recorded: &Recorded, roots: &[PathBuf], to: &Path) -> Result<Slim, S
     let to = std::path::absolute(to).map_err(|cause| SlimError::Io { path: to.to_owned(), cause })?;
     check_place(&to, tree.roots.iter().map(|(_, real)| real.as_path()))?;
     let kept = keep::keep(&coverage);
-    let copied = copy::copy(tree, &kept, &Layout::of(tree, &to))?;
+    let copied = copy::copy(tree, &kept, &Layout::of(tree, &to), files)?;
     let mut slim = Slim {
         to,
         roots: tree.roots.iter().map(|(named, _)| named.clone()).collect(),
@@ -198,6 +207,7 @@ impl Slim {
             "kept": amount(&self.kept),
             "kept_because": reasons.collect::<serde_json::Map<_, _>>(),
             "bytes_shared_with_original": self.copied.shared_bytes,
+            "bytes_linked_to_original": self.copied.linked_bytes,
             "left_out": self.copied.left_out.iter().map(plain).collect::<Vec<_>>(),
         })
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{Reason, Slim, SlimError, slim};
+use super::{Files, Reason, Slim, SlimError, slim};
 use crate::environment::recorded::{Recorded, Usage};
 use crate::profile::recorder::event::Mode;
 use crate::profile::recording::Header;
@@ -68,7 +68,7 @@ impl Site {
     }
 
     fn slim(&self, recorded: &Recorded) -> Result<Slim, SlimError> {
-        slim(recorded, &[self.env()], &self.to())
+        slim(recorded, &[self.env()], &self.to(), Files::Copied)
     }
 
     /// Neither a copy nor the beginning of one.
@@ -158,6 +158,27 @@ fn whoever_writes_into_the_copy_does_not_change_the_original() {
 }
 
 #[test]
+fn files_are_those_of_the_original_where_that_is_wished_and_can_be() {
+    let site = Site::new();
+    let os = site.env().join("lib/python3.11/os.py");
+    fs::set_permissions(site.env().join("bin/python3.11"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let before = all(&site.env());
+    let found = ["lib/python3.11/os.py", "bin/python3.11"];
+    let slim = slim(&site.recorded(&found), &[site.env()], &site.to(), Files::Linked).unwrap();
+    let of = |directory: &Path, file: &str| directory.join(file).metadata().unwrap();
+    assert_eq!(of(&site.to(), found[0]).ino(), of(&site.env(), found[0]).ino());
+    assert_ne!(
+        of(&site.to(), found[1]).ino(),
+        of(&site.env(), found[1]).ino(),
+        "rights of others are not lent"
+    );
+    assert_eq!(of(&site.to(), found[1]).mode() & 0o7777, 0o755);
+    assert_eq!(slim.json()["bytes_linked_to_original"], os.metadata().unwrap().len());
+    assert!(slim.lines().iter().any(|line| line.contains("under other names")));
+    assert_eq!(all(&site.env()), before);
+}
+
+#[test]
 fn directories_that_must_not_be_written_to_stay_so() {
     let site = Site::new();
     let library = site.env().join("lib/python3.11");
@@ -211,12 +232,13 @@ fn a_copy_is_made_only_where_nothing_is_and_outside_of_the_original() {
         ("way-in/slim", "lies in"),
         ("new/../env/slim", "lies in"),
     ] {
-        let error = slim(&site.import(), &[site.env()], &outside.join(to)).unwrap_err().to_string();
+        let error =
+            slim(&site.import(), &[site.env()], &outside.join(to), Files::Copied).unwrap_err().to_string();
         assert!(error.contains(said), "{to}: {error}");
         assert_eq!(all(&outside), before, "{to}");
     }
     fs::create_dir(outside.join("empty")).unwrap();
-    slim(&site.import(), &[site.env()], &outside.join("empty")).unwrap();
+    slim(&site.import(), &[site.env()], &outside.join("empty"), Files::Copied).unwrap();
     assert!(outside.join("empty/lib/python3.11/os.py").exists());
 }
 
@@ -229,7 +251,7 @@ fn several_directories_keep_their_paths_and_what_leads_from_one_to_the_other() {
     symlink(base.join("tool"), site.env().join("bin/tool")).unwrap();
     let mut recorded = site.recorded(&["bin/tool"]);
     recorded.paths.insert(base.join("tool"), Usage { calls: 1, found: 1, ..Usage::default() });
-    slim(&recorded, &[site.env(), base], &site.to()).unwrap();
+    slim(&recorded, &[site.env(), base], &site.to(), Files::Copied).unwrap();
     let place = site.to().join(site.env().strip_prefix("/").unwrap());
     assert_eq!(fs::read_link(place.join("bin/tool")).unwrap(), Path::new("../../base/tool"));
     assert_eq!(fs::read_to_string(place.join("bin/tool")).unwrap(), "a tool");

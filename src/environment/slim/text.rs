@@ -18,6 +18,12 @@ pub(super) fn lines(slim: &Slim) -> Vec<String> {
         let shared = size(slim.copied.shared_bytes);
         lines.push(format!("shared with the original until one is written to: {shared}"));
     }
+    if slim.copied.linked_bytes > 0 {
+        let linked = size(slim.copied.linked_bytes);
+        lines.push(format!(
+            "files of the original under other names; whoever writes into one changes it: {linked}"
+        ));
+    }
     let left_out = slim.copied.left_out.len() as u64;
     if left_out > 0 {
         lines

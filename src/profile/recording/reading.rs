@@ -6,10 +6,12 @@
 //!
 //! Not here: the layout (`recording`), adding up (`totals`, `environment::recorded`).
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use super::{Header, KIND, Line, MODES, OtherLine, PART, SCHEMA, WHOLE, parts};
@@ -158,10 +160,19 @@ fn is_part_of(file: &Path, whole: &Header) -> bool {
     has_node && header_of(file).is_some_and(|part| part.job == whole.job && part.unix_us <= whole.unix_us)
 }
 
+/// Opens `file`; a FIFO that nobody writes to is empty, and is not waited for.
+fn open(file: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    // Whoever does write to it is waited for.
+    rustix::fs::fcntl_setfl(&opened, OFlags::empty())?;
+    Ok(opened)
+}
+
 /// The header of `file`, if it is a recording.
 fn header_of(file: &Path) -> Option<Header> {
     let mut line = Vec::new();
-    next_line(&mut BufReader::new(File::open(file).ok()?), &mut line).ok()?;
+    next_line(&mut BufReader::new(open(file).ok()?), &mut line).ok()?;
     header(&line).ok()
 }
 
@@ -261,7 +272,7 @@ impl Lines {
     fn open(file: &Path) -> Result<Self, Fault> {
         let name = file.file_name().unwrap_or_default().as_encoded_bytes();
         let is_waiting = parts::told_by(file).is_some();
-        let opened = match File::open(file) {
+        let opened = match open(file) {
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && (is_waiting || name.starts_with(PART.as_bytes())) =>
