@@ -44,8 +44,8 @@ pub fn read(text: &str) -> Result<Lists, FilterError> {
                 "python_pkg_patterns" => {
                     lists.python = rules.iter().map(of_python).collect::<Result<_, _>>()?
                 }
-                "pkg_patterns" => lists.packages = rules.iter().map(of_pair).collect::<Result<_, _>>()?,
-                _ => lists.executables = rules.iter().map(of_pair).collect::<Result<_, _>>()?,
+                "pkg_patterns" => lists.packages = pairs(rules, Kind::Package)?,
+                _ => lists.executables = pairs(rules, Kind::Executable)?,
             }
         }
     }
@@ -76,8 +76,12 @@ fn of_python(literal: &Literal) -> Result<RuleText, FilterError> {
     })
 }
 
+fn pairs(rules: &[Literal], kind: Kind) -> Result<Vec<RuleText>, FilterError> {
+    rules.iter().map(|rule| of_pair(rule, kind)).collect()
+}
+
 /// `['SKIP', r'^python:path:/home']`.
-fn of_pair(literal: &Literal) -> Result<RuleText, FilterError> {
+fn of_pair(literal: &Literal, kind: Kind) -> Result<RuleText, FilterError> {
     let Value::List(items) = &literal.value else {
         return Err(FilterError::new(literal.place, "a rule is a list of two strings"));
     };
@@ -86,7 +90,7 @@ fn of_pair(literal: &Literal) -> Result<RuleText, FilterError> {
     };
     Ok(RuleText {
         says: says_of(says.text()?, says.place, &[Says::Keep, Says::Skip, Says::Packages])?,
-        kind: Kind::Whole,
+        kind,
         pattern: pattern.text()?.to_owned(),
         place: literal.place,
     })

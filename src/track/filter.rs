@@ -39,8 +39,10 @@ pub enum Kind {
     Name,
     /// The path, or the name where there is none.
     Path,
-    /// `program:name:NAME` and `program:path:PATH`, or the executable.
-    Whole,
+    /// `program:name:NAME` and `program:path:PATH`.
+    Package,
+    /// The interpreter's file.
+    Executable,
 }
 
 /// What a rule says of what it matches.
@@ -175,7 +177,7 @@ impl Filter {
     pub fn python(&self, name: &str, path: Option<&str>) -> Verdict<'_> {
         let matches = |rule: &&Rule| match rule.text.kind {
             Kind::Path => rule.starts.is_match(path.unwrap_or(name)),
-            Kind::Name | Kind::Whole => rule.starts.is_match(name),
+            Kind::Name | Kind::Package | Kind::Executable => rule.starts.is_match(name),
         };
         let verdict = Verdict::of(self.python.iter().find(matches));
         if !verdict.is_kept {
@@ -281,7 +283,7 @@ impl fmt::Display for Rule {
         let kind = match kind {
             Kind::Name => " name",
             Kind::Path => " path",
-            Kind::Whole => "",
+            Kind::Package | Kind::Executable => "",
         };
         match place.line {
             0 => write!(f, "{says}{kind} `{pattern}` (built in)"),

@@ -96,19 +96,19 @@ pub fn toml_lists(text: &str) -> Result<Lists, FilterError> {
             place: at(start),
         })
     });
-    let pairs = |rules: Vec<Spanned<(Spanned<String>, String)>>| {
+    let pairs = |rules: Vec<Spanned<(Spanned<String>, String)>>, kind: Kind| {
         let rule = |rule: Spanned<(Spanned<String>, String)>| {
             let (start, (says, pattern)) = (rule.span().start, rule.into_inner());
             let allowed = [Says::Keep, Says::Skip, Says::Packages];
             let says = says_of(says.get_ref(), at(says.span().start), &allowed)?;
-            Ok(RuleText { says, kind: Kind::Whole, pattern, place: at(start) })
+            Ok(RuleText { says, kind, pattern, place: at(start) })
         };
         rules.into_iter().map(rule).collect::<Result<Vec<_>, FilterError>>()
     };
     Ok(Lists {
         python: python.collect::<Result<_, FilterError>>()?,
-        packages: pairs(file.pkg_patterns)?,
-        executables: pairs(file.path_patterns)?,
+        packages: pairs(file.pkg_patterns, Kind::Package)?,
+        executables: pairs(file.path_patterns, Kind::Executable)?,
         meaning: match file.pkg_meaning {
             FileMeaning::First => Meaning::First,
             FileMeaning::Longest => Meaning::Longest,

@@ -79,7 +79,7 @@ def _spinney_track():
                         noting = _spinney_noting(begin, append, process, library)
                         # Of threads that come here at once the first.
                         note = note or noting
-                    note(name, own, total, order, frame_of(1), not stack)
+                    note(name, own, total, order, frame_of().f_back, not stack)
             except Exception:
                 pass
 

@@ -20,6 +20,8 @@ const USUAL: &[(&str, &str)] = &[
     ("tool", "/scratch/u/tool/__init__.py"),
 ];
 
+const EXECUTABLES: [&str; 3] = ["/usr/bin/python3.11", "/usr/bin/R", "/opt/bin/tool"];
+
 /// What there is to say, in the order of the rules.
 pub fn lint(filter: &Filter) -> Vec<String> {
     let mut said = Vec::new();
@@ -72,12 +74,12 @@ fn examples(rule: &Rule) -> Vec<String> {
     let mut texts: Vec<String> = match rule.text.kind {
         Kind::Name => USUAL.iter().map(|(name, _)| (*name).to_owned()).collect(),
         Kind::Path => USUAL.iter().map(|(_, path)| (*path).to_owned()).collect(),
-        Kind::Whole => {
+        Kind::Executable => EXECUTABLES.map(str::to_owned).to_vec(),
+        Kind::Package => {
             let both = |(name, path): &(&str, &str)| {
                 ["python", "R"].map(|it| [format!("{it}:name:{name}"), format!("{it}:path:{path}")]).concat()
             };
-            let executables = ["/usr/bin/python3.11", "/usr/bin/R", "/opt/bin/tool"].map(str::to_owned);
-            USUAL.iter().flat_map(both).chain(executables).collect()
+            USUAL.iter().flat_map(both).collect()
         }
     };
     let made = made_from(&rule.text.pattern);

@@ -26,27 +26,28 @@ def _spinney_noting(begin, append, process, library):
         return kind
 
     def note(name, own, total, order, frame, urgent):
-        asked, by = 2, None
+        # Where no Python code asks, the program around it does.
+        asked, by = 1, None
         while frame is not None:
             code = frame.f_code
             file = code.co_filename
-            asked = kinds[file] if file in kinds else kind_of(file)
-            if asked < 2:
-                by = frame.f_globals.get("__name__")
+            kind = kinds[file] if file in kinds else kind_of(file)
+            if kind < 2:
+                asked, by = kind, frame.f_globals.get("__name__")
                 break
             frame = frame.f_back
         if getpid() != pid:
             renew()
-        if asked == 1:
+        if asked:
             urgent = True
-            if code not in scanned:
+            if frame is not None and code not in scanned:
                 if len(scanned) < 4096:
                     scanned.add(code)
                 asks = _names_asked(code)
                 if asks:
                     waiting.append(line("asks", *asks))
         if name in modules:
-            waiting.append((order, name, values_of(modules[name], "__dict__"), own, total, asked == 1, by))
+            waiting.append((order, name, values_of(modules[name], "__dict__"), own, total, asked, by))
         if urgent or len(waiting) > 31:
             write()
 

@@ -321,4 +321,9 @@ fn lint_names_what_cannot_decide_and_what_means_two_things() {
         {'k_s': 'KEEP', 'kind': 'name', 'patt': 'requests'}]";
     assert!(lint(&filter(names))[0].contains("never decides"), "{:?}", lint(&filter(names)));
     assert!(lint(&Filter::default()).is_empty());
+    // Programs are held against examples of programs.
+    let programs = "path_patterns = [['PKGS', '.*python'],\n['SKIP', '.*'],\n['PKGS', '.*/R']]";
+    let said = lint(&filter(programs));
+    assert!(said[0].contains("on `/usr/bin/python3.11`"), "{said:?}");
+    assert!(said.iter().all(|line| !line.contains(":name:")), "{said:?}");
 }

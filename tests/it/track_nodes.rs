@@ -110,8 +110,8 @@ fn programs_that_the_rules_leave_out_leave_neither_packages_nor_objects() {
     let scene = own_scene();
     let site = furnish(&scene);
     let (to, rules) = (scene.home.join("records"), scene.home.join("Config.py"));
-    fs::write(&rules, "path_patterns = [['SKIP', r'.*/sleep'], ['PKGS', r'.*/nothing']]").unwrap();
-    // Python is in no rule: its objects are told, its packages not; `sleep` is left out.
+    fs::write(&rules, "path_patterns = [['SKIP', r'.*/python'], ['PKGS', r'.*/nothing']]").unwrap();
+    // `sleep` is in no rule: its objects are told; Python is left out, also the one that is about to become `sleep`.
     let source = format!(
         "import first, subprocess\nother = subprocess.Popen(['sleep', '600'])\n{}\nother.kill()",
         until_seen("libc.so")
@@ -126,5 +126,6 @@ fn programs_that_the_rules_leave_out_leave_neither_packages_nor_objects() {
     let found = libraries(&all);
     let libc = found.iter().find(|(path, ..)| path.to_str().unwrap().contains("/libc.so")).unwrap();
     assert_eq!(libc.2, 1, "one process has it as far as is told");
+    assert!(found.iter().all(|(path, ..)| !path.to_str().unwrap().contains("python")), "{found:?}");
     assert!(Path::new(&libc.0).exists());
 }
