@@ -35,7 +35,7 @@ pub struct SlimArgs {
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
     /// Give the copy files of the original under other names where it lies on the same file system: no room is needed, and
-    /// whoever writes into a file of one writes into the other
+    /// whoever writes into a file of one writes into the other. Not while jobs run on the original
     #[arg(long)]
     hard_links: bool,
     /// Run COMMAND with the original and with the copy in its place, and compare what it prints and imports

@@ -1,3 +1,5 @@
+//! Rows in a full table and in a sketch, counted by one thread and by several, before and after a death.
+
 use super::*;
 use proptest::prelude::*;
 
