@@ -17,6 +17,11 @@ use crate::semantics::tree::settle;
 /// Hosts of the cluster.
 pub const NODES: usize = 4;
 
+/// Says where each thread of Slurm's own processes of a step waits, and what they hold open.
+const OF_SLURMSTEPD: &str = "for process in $(pgrep slurmstepd); do echo $process; \
+    for thread in /proc/$process/task/*; do cat $thread/comm $thread/syscall $thread/stack; done; \
+    ls -l /proc/$process/fd; done 2>&1";
+
 /// The cluster, and an ordinary user with a Python environment whose home all hosts see.
 pub struct World {
     pub scene: Scene,
@@ -80,8 +85,8 @@ impl World {
             [
                 said(),
                 shown(&["squeue", "--steps"]),
-                shown(&["sinfo", "-N"]),
-                shown(&["ps", "axfo", "user,args"]),
+                shown(&["ps", "axfo", "pid,user,args"]),
+                shown(&["sh", "-c", OF_SLURMSTEPD]),
             ]
             .join("\n")
         };
