@@ -8,7 +8,9 @@ pub mod columns;
 pub mod csv;
 pub mod names;
 pub mod numbers;
+pub mod position;
 
 pub use self::columns::{Side, aligned, wrapped};
 pub use self::names::{as_text, plain};
 pub use self::numbers::{counted, grouped, part_of, share, size, some_of, time};
+pub use self::position::line_and_column;

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::config_py::{self, kind_of, says_of};
 use super::filter::{Filter, FilterError, Kind, Lists, Meaning, Place, RuleText, Says};
+use crate::text::line_and_column;
 
 /// Bytes of a file of rules at most: 1 MiB, a hundred times what sites have.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -119,7 +120,6 @@ pub fn toml_lists(text: &str) -> Result<Lists, FilterError> {
 
 /// Line and column of the byte `at`.
 fn place(text: &str, at: usize) -> Place {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    let (line, column) = line_and_column(text, at);
+    Place { line, column }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
 
-use crate::scene::{Lines, Scene, eventually, finish, kill, ordinary, output, pid_of, scenes, text};
+use crate::scene::{Lines, Scene, eventually, finish, kill, ordinary, output, pid_of, scenes, state, text};
 
 /// Waits until all tasks are there, so that those of a node are inside at one time.
 const MEET: &str =
@@ -131,17 +131,13 @@ fn the_launcher_stops_with_its_tasks_and_goes_on_with_them() {
     let scene = ordinary();
     let (child, lines) = counting(&scene);
     let launcher = pid_of(&child);
-    let state = || {
-        let stat = fs::read_to_string(format!("/proc/{launcher}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").map(|(_, after)| after.starts_with('T'))
-    };
     for (stop, stopped, continued) in [
         (libc::SIGTSTP, launcher, launcher),
         (libc::SIGTSTP, -launcher, -launcher),
         (libc::SIGSTOP, -launcher, -launcher),
     ] {
         kill(stopped, stop);
-        eventually("the launcher stops", || state() == Some(true));
+        eventually("the launcher stops", || state(launcher) == 'T');
         kill(continued, libc::SIGCONT);
         kill(launcher, libc::SIGUSR1);
         all_say(&lines, "USR1");

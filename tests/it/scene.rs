@@ -301,6 +301,12 @@ pub fn kill(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill {pid}: {}", std::io::Error::last_os_error());
 }
 
+/// The letter that the kernel shows for the state of a process: `T` is stopped.
+pub fn state(pid: i32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, after)| after.chars().next()).unwrap_or('?')
+}
+
 /// The pid of a child as a signed number.
 pub fn pid_of(child: &Child) -> i32 {
     child.id().cast_signed()

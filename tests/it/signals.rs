@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::scene::{Lines, Scene, eventually, finish, kill, pid_of, scenes};
+use crate::scene::{Lines, Scene, eventually, finish, kill, pid_of, scenes, state};
 
 /// Says its pid and `ready`, then the name of each signal it gets, and `end` when a line comes in or its input ends;
 /// `read` that was interrupted by a signal gives more than 128.
@@ -27,18 +27,19 @@ fn counting_with_pid(scene: &Scene) -> (Child, Lines, i32) {
     (child, lines, pid)
 }
 
-/// The letter that the kernel shows for the state of a process: `T` is stopped.
-fn state(pid: i32) -> char {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").and_then(|(_, after)| after.chars().next()).unwrap_or('?')
-}
-
 /// Whether no signal waits to be read by a process.
 fn has_read_its_signals(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status
         .lines()
         .any(|line| line.strip_prefix("ShdPnd:").is_some_and(|set| set.trim_matches(['\t', '0']).is_empty()))
+}
+
+/// Continues `continued`: the wrapper then passes a signal on, and the command hears of it.
+fn assert_goes_on(lines: &Lines, wrapper: i32, continued: i32) {
+    kill(continued, libc::SIGCONT);
+    kill(wrapper, libc::SIGUSR1);
+    assert_eq!(lines.next().as_deref(), Some("USR1"));
 }
 
 /// Ends it, and returns the signals that it named meanwhile.
@@ -111,9 +112,7 @@ fn a_stopped_group_is_continued_whoever_is_told() {
         ] {
             kill(stopped, stop);
             eventually("the wrapper stops with its command", || state(wrapper) == 'T');
-            kill(continued, libc::SIGCONT);
-            kill(wrapper, libc::SIGUSR1);
-            assert_eq!(lines.next().as_deref(), Some("USR1"), "{}", scene.who());
+            assert_goes_on(&lines, wrapper, continued);
         }
         assert!(rest(child, &lines).is_empty());
         scene.assert_nothing_left();
@@ -153,9 +152,7 @@ fn a_command_that_is_stopped_alone_stops_its_wrapper_and_goes_on_with_it() {
         for stop in [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN] {
             kill(task, stop);
             eventually("the wrapper stops with its command", || state(wrapper) == 'T');
-            kill(wrapper, libc::SIGCONT);
-            kill(wrapper, libc::SIGUSR1);
-            assert_eq!(lines.next().as_deref(), Some("USR1"), "{} after {stop}", scene.who());
+            assert_goes_on(&lines, wrapper, wrapper);
         }
         assert!(rest(child, &lines).is_empty());
         scene.assert_nothing_left();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::pattern::{Pattern, Split};
 use super::places::Places;
 use crate::environment::recorded::Usage;
+use crate::text::line_and_column;
 
 /// Rules at most in a file: more would be a list of paths.
 const RULES_MAX: usize = 10_000;
@@ -105,7 +106,7 @@ impl Rules {
             return Err(RulesError::Format(format!("more than {RULES_MAX} rules")));
         }
         let rules = file.rule.into_iter().enumerate().map(|(at, written)| {
-            let line = line_of(text, written.span().start);
+            let line = line_and_column(text, written.span().start).0;
             let class = written.as_ref().class.clone();
             rule(written.into_inner()).map_err(|what| RulesError::Rule { line, number: at + 1, class, what })
         });
@@ -144,13 +145,9 @@ fn rule(written: Written) -> Result<Rule, String> {
 fn plain(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', "; ");
     match error.span() {
-        Some(span) => format!("line {}: {message}", line_of(text, span.start)),
+        Some(span) => format!("line {}: {message}", line_and_column(text, span.start).0),
         None => message,
     }
-}
-
-fn line_of(text: &str, byte: usize) -> usize {
-    text[..byte].matches('\n').count() + 1
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is written, read by a small reader made from what Copper's users have: names, columns, sections.
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::profile::recorder::event::Mode;
 use crate::profile::recording::{Header, NodeLine, OtherLine, PathLine, Writing};
@@ -108,6 +110,15 @@ fn is_read(name: &str) -> bool {
         && !process.is_empty()
         && process.bytes().all(|byte| byte.is_ascii_digit())
         && ["aggregate", "operations", "top_paths"].iter().any(|what| rest == format!("profiling_{what}.csv"))
+}
+
+/// A directory with a recording, and what was written of it there.
+fn exported() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    recorded(directory.path());
+    let out = directory.path().join("out");
+    export(directory.path(), &out, &[]).unwrap();
+    (directory, out)
 }
 
 #[test]
@@ -222,10 +233,7 @@ fn agree<'f>(of: impl Fn(&str, &str) -> &'f String, tag: &str) {
 
 #[test]
 fn a_run_is_not_written_among_the_files_of_another() {
-    let directory = tempfile::tempdir().unwrap();
-    recorded(directory.path());
-    let out = directory.path().join("out");
-    export(directory.path(), &out, &[]).unwrap();
+    let (directory, out) = exported();
     let before = files(&out);
     let refused = export(directory.path(), &out, &[]).unwrap_err().to_string();
     assert!(refused.ends_with("is there and not an empty directory"), "{refused}");
@@ -291,10 +299,7 @@ fn tables(text: &str) -> BTreeMap<String, Vec<u64>> {
 
 #[test]
 fn an_independent_reader_finds_every_count_where_copper_has_it() {
-    let directory = tempfile::tempdir().unwrap();
-    recorded(directory.path());
-    let out = directory.path().join("out");
-    export(directory.path(), &out, &[]).unwrap();
+    let (_directory, out) = exported();
     let read =
         |name: &str| fs::read_to_string(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let operations = read("profiling/final/n_1-7-profiling_operations.csv");
